@@ -1,0 +1,202 @@
+"""
+Deadlines pass in order, up to one tick late and never early, and one that fails does not stop the others.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
+
+from sptls.deadlines import DeadlineQueue, Deadlines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@attrs.define(eq=False)
+class Member:
+    """
+    Something with a deadline, which remembers when it passed.
+    """
+
+    clock: Clock
+    passed_at: list[float] = attrs.Factory(list)
+    then: Callable[[], object] = lambda: None
+
+    def deadline_passed(self) -> None:
+        """
+        Remember the moment, and do what the test wants.
+        """
+        self.passed_at.append(self.clock.seconds())
+        self.then()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """
+    Time that stands still until it is told.
+    """
+    return Clock()
+
+
+@pytest.fixture
+def deadlines(clock: Clock) -> Iterator[Deadlines]:
+    """
+    Deadlines that are being looked at, every quarter of a second.
+    """
+    deadlines = Deadlines(clock, tick_seconds=0.25)
+    deadlines.start()
+    yield deadlines
+    deadlines.stop()
+    assert [] == clock.getDelayedCalls()
+
+
+def run(clock: Clock, seconds: float) -> None:
+    """
+    Let *seconds* go by in steps that are no multiple of a tick.
+    """
+    clock.pump([0.1] * round(seconds * 10))
+
+
+def test_a_deadline_passes_once_within_a_tick(clock: Clock, deadlines: Deadlines) -> None:
+    """
+    Not before its time, and not again.
+    """
+    member = Member(clock)
+    queue = deadlines.queue(2.0)
+    queue.set(member)
+    run(clock, 1.9)
+    assert [] == member.passed_at
+    run(clock, 5)
+    assert 1 == len(member.passed_at)
+    assert 2.0 <= member.passed_at[0] <= 2.4
+    assert 0 == len(queue)
+
+
+def test_setting_a_deadline_again_starts_it_anew(clock: Clock, deadlines: Deadlines) -> None:
+    """
+    The last setting counts, also for the order among the others.
+    """
+    first, second = Member(clock), Member(clock)
+    queue = deadlines.queue(2.0)
+    queue.set(first)
+    queue.set(second)
+    run(clock, 1)
+    queue.set(first)
+    run(clock, 1.5)
+    assert (0, 1) == (len(first.passed_at), len(second.passed_at))
+    run(clock, 1)
+    assert (1, 1) == (len(first.passed_at), len(second.passed_at))
+
+
+def test_a_cleared_deadline_does_not_pass(clock: Clock, deadlines: Deadlines) -> None:
+    """
+    Clearing twice, or what was never set, is fine.
+    """
+    member = Member(clock)
+    queue = deadlines.queue(1.0)
+    queue.set(member)
+    queue.clear(member)
+    queue.clear(member)
+    run(clock, 3)
+    assert [] == member.passed_at
+
+
+def test_a_member_that_raises_is_logged_and_the_others_expire(clock: Clock, deadlines: Deadlines) -> None:
+    """
+    One connection's fault stops no other's deadline, in its queue or the next.
+    """
+    faulty, sound, other = Member(clock, then=lambda: 1 / 0), Member(clock), Member(clock)
+    queue = deadlines.queue(1.0)
+    queue.set(faulty)
+    queue.set(sound)
+    deadlines.queue(1.0).set(other)
+    with capturedLogs() as events:
+        run(clock, 2)
+    assert (1, 1, 1) == (len(faulty.passed_at), len(sound.passed_at), len(other.passed_at))
+    assert [LogLevel.critical] == [event["log_level"] for event in events]
+    assert events[0]["log_failure"].check(ZeroDivisionError)
+
+
+def test_a_member_may_set_itself_again_when_its_deadline_passes(clock: Clock, deadlines: Deadlines) -> None:
+    """
+    It waits for the next tick then, even where the queue's time is nothing.
+    """
+    queue = deadlines.queue(0.0)
+    member = Member(clock)
+    member.then = lambda: queue.set(member)
+    queue.set(member)
+    run(clock, 1)
+    assert 3 == len(member.passed_at)
+
+
+def test_a_member_may_clear_the_others_when_its_deadline_passes(clock: Clock, deadlines: Deadlines) -> None:
+    """
+    What was cleared at the last moment does not pass.
+    """
+    queue = deadlines.queue(1.0)
+    spared = Member(clock)
+    queue.set(Member(clock, then=lambda: queue.clear(spared)))
+    queue.set(spared)
+    run(clock, 2)
+    assert [] == spared.passed_at
+
+
+def test_nothing_passes_before_start_and_after_stop(clock: Clock) -> None:
+    """
+    Stopping leaves no timer; starting twice leaves one; stopping twice is fine.
+    """
+    deadlines = Deadlines(clock)
+    member = Member(clock)
+    deadlines.queue(0.0).set(member)
+    deadlines.stop()
+    run(clock, 1)
+    deadlines.start()
+    deadlines.start()
+    assert 1 == len(clock.getDelayedCalls())
+    deadlines.stop()
+    deadlines.stop()
+    run(clock, 1)
+    assert ([], []) == (member.passed_at, clock.getDelayedCalls())
+
+
+def test_a_member_may_stop_everything_when_its_deadline_passes(clock: Clock) -> None:
+    """
+    No tick comes after that.
+    """
+    deadlines = Deadlines(clock)
+    deadlines.queue(0.0).set(Member(clock, then=deadlines.stop))
+    deadlines.start()
+    run(clock, 1)
+    assert [] == clock.getDelayedCalls()
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 3), st.booleans()), max_size=30))
+def test_whatever_is_set_and_cleared_expires_in_order_and_in_time(steps: list[tuple[int, float, bool]]) -> None:
+    """
+    A queue agrees with a plain dict of due times.
+    """
+    clock = Clock()
+    passed: list[int] = []
+    expected: list[int] = []
+    due: dict[int, float] = {}
+    queue = DeadlineQueue(clock, 2.0)
+    members = [Member(clock, then=partial(passed.append, index)) for index in range(6)]
+    for index, seconds, is_set in steps:
+        clock.advance(seconds)
+        queue.expire(clock.seconds())
+        expected += [member for member, at in due.items() if at <= clock.seconds()]
+        due = {member: at for member, at in due.items() if at > clock.seconds() and member != index}
+        if is_set:
+            queue.set(members[index])
+            due[index] = clock.seconds() + 2.0
+        else:
+            queue.clear(members[index])
+        assert (expected, len(due)) == (passed, len(queue))
