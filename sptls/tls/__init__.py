@@ -1,0 +1,13 @@
+"""
+TLS on the listening side: from an accepted socket to a protocol that runs on it.
+
+- `client_hello`: bytes to server name and ALPN names, before OpenSSL sees the connection.
+- `served`: what a server name gets: a context, a wait, or an alert.
+- `contexts`: certificates to OpenSSL contexts; the one place that knows versions, cipher suites and options.
+- `alpn_challenge`: the certificates that answer tls-alpn-01.
+- `transport`: a Twisted transport on the socket, driven by OpenSSL itself.
+- `listener`: accept, peek, hold, refuse, hand over.
+
+The order is that of a connection: `listener` peeks, `client_hello` parses, `alpn_challenge` and `served` answer,
+`transport` runs. Nothing here orders a certificate or reads a file in a handshake.
+"""

@@ -1,0 +1,168 @@
+"""
+What a server name gets: a context, a wait, or an alert.
+
+Keeps, for each configured name, its certificate and until when it is known to fail; the renewer changes them, the
+listener asks for every connection. No file, no lock and no cryptography stand in the way of a name whose context was
+made before. Which names there are is the configuration's to say; when a certificate is renewed, the renewer's.
+
+RFC 6066 §3 (server_name), RFC 8446 §6.2 (alerts).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+from zope.interface import implementer
+
+from sptls.errors import BadCertificate
+from sptls.interfaces import Hold, IServerContexts, Refuse
+from sptls.names import HostName, NameTable
+from sptls.tls.client_hello import INTERNAL_ERROR, UNRECOGNIZED_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from sptls.certs.bundle import CertificateBundle
+    from sptls.clock import WallClock
+    from sptls.config import DomainConfig
+    from sptls.tls.contexts import ContextCache, ServerContext
+
+_UNKNOWN = Refuse(UNRECOGNIZED_NAME)
+# Not unrecognized_name: the name is ours and will work again. Clients and their logs can tell a fault of ours, which
+# passes, from a name that points to the wrong place.
+_UNAVAILABLE = Refuse(INTERNAL_ERROR)
+
+
+@attrs.define(eq=False)
+class _Entry:
+    """
+    One configured name: 64 bytes, since there may be 100,000 of them.
+
+    *ordered* is False for a name with its own certificate: nobody will issue one, so nobody waits for it.
+    """
+
+    name: HostName
+    ordered: bool
+    bundle: CertificateBundle | None = None
+    failing_until: datetime | None = None
+
+
+@implementer(IServerContexts)
+class ServedCertificates:
+    """
+    The certificates that are served, by server name.
+
+    *on_want* is called when a client waits for a name, *on_damaged* once when a certificate turns out to be unusable;
+    neither may raise. *default_name* answers for clients that send no server name.
+    """
+
+    def __init__(
+        self,
+        domains: Iterable[DomainConfig],
+        default_name: HostName | None,
+        contexts: ContextCache,
+        now: WallClock,
+        on_want: Callable[[HostName], None],
+        on_damaged: Callable[[HostName, BadCertificate], None],
+    ) -> None:
+        self._contexts, self._now = contexts, now
+        self._on_want, self._on_damaged = on_want, on_damaged
+        self._settled: Callable[[HostName], None] | None = None
+        self._entries: NameTable[_Entry] = NameTable()
+        self._default: _Entry | None = None
+        self.set_domains(domains, default_name)
+
+    def answer(self, server_name: bytes | None) -> ServerContext | Hold | Refuse:
+        """
+        Tell what a hello with *server_name* (as it came off the wire) gets, now.
+        """
+        entry = self._default if server_name is None else self._entries.get(server_name)
+        if entry is None:
+            return _UNKNOWN
+        if entry.bundle is not None:
+            # An expired certificate is served too: most mail clients show a page to click through, some don't check.
+            # Nothing at all loses every click.
+            try:
+                return self._contexts.get(entry.name, entry.bundle)
+            except BadCertificate as error:
+                entry.bundle = None
+                self._on_damaged(entry.name, error)
+        return self._without_certificate(entry)
+
+    def _without_certificate(self, entry: _Entry) -> Hold | Refuse:
+        failing = entry.failing_until is not None and self._now() < entry.failing_until
+        return Hold(entry.name) if entry.ordered and not failing else _UNAVAILABLE
+
+    def want(self, name: HostName) -> None:
+        """
+        Say that a client is waiting for *name*'s certificate; it goes to the head of the queue.
+        """
+        self._on_want(name)
+
+    def watch(self, settled: Callable[[HostName], None]) -> None:
+        """
+        Have *settled* called whenever a name's answer may have changed (issued, failed, removed); once per process.
+        """
+        self._settled = settled
+
+    def replace(self, name: HostName, bundle: CertificateBundle) -> None:
+        """
+        Serve *bundle* for *name* from the next handshake on; a name that is not configured any more is left alone.
+        """
+        entry = self._entry(name)
+        if entry is not None:
+            entry.bundle, entry.failing_until = bundle, None
+            self._settle(name)
+
+    def fail(self, name: HostName, until: datetime) -> None:
+        """
+        Refuse clients of *name*, while it has no certificate, until its next attempt; those that wait, at once.
+        """
+        entry = self._entry(name)
+        if entry is not None:
+            entry.failing_until = until
+            self._settle(name)
+
+    def forget_failure(self, name: HostName) -> None:
+        """
+        Let clients of *name* wait again, since an attempt is being made.
+        """
+        entry = self._entry(name)
+        if entry is not None:
+            entry.failing_until = None
+
+    def bundle_for(self, name: HostName) -> CertificateBundle | None:
+        """
+        Give the certificate that is served for the configured *name*, or None; a wildcard's is its own only.
+        """
+        entry = self._entry(name)
+        return None if entry is None else entry.bundle
+
+    def set_domains(self, domains: Iterable[DomainConfig], default_name: HostName | None) -> None:
+        """
+        Serve exactly *domains* from now on; names that stay keep their certificates, failures and contexts.
+        """
+        before, entries = self._entries, []
+        for domain in domains:
+            old = self._entry(domain.name) or _Entry(domain.name, ordered=True)
+            old.ordered = domain.certificate is None
+            entries.append((domain.name, old))
+        self._entries = NameTable(entries)
+        self._default = None if default_name is None else self._entry(default_name)
+        for entry in before:
+            if self._entry(entry.name) is None:
+                self._contexts.drop(entry.name)
+                self._settle(entry.name)
+
+    def _entry(self, name: HostName) -> _Entry | None:
+        """
+        Give the entry of exactly *name*, not of a wildcard that stands for it.
+        """
+        entry = self._entries.get(name.wire)
+        return entry if entry is not None and entry.name == name else None
+
+    def _settle(self, name: HostName) -> None:
+        if self._settled is not None:
+            self._settled(name)

@@ -1,0 +1,371 @@
+"""
+Contexts: what each policy negotiates, what is served, what is kept, and what our own clients trust.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import trustme
+from OpenSSL import SSL
+from twisted.internet._sslverify import IOpenSSLTrustRoot
+from twisted.internet.ssl import CertificateOptions, optionsForClientTLS
+from twisted.internet.task import Clock
+from zope.interface.verify import verifyObject
+
+from sptls.certs.bundle import CertificateBundle
+from sptls.errors import BadCertificate, StartError
+from sptls.names import HostName
+from sptls.tls.contexts import TICKET_KEYS_SECONDS, ContextCache, client_trust, server_context
+from tests.tls.handshakes import client_context, shake_hands
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sptls.config import TlsPolicy
+    from tests.tls.handshakes import Issue
+
+POLICIES: tuple[TlsPolicy, ...] = ("intermediate", "modern", "compatible")
+every_policy = pytest.mark.parametrize("policy", POLICIES)
+NAME = HostName("click.example.com")
+OTHER = HostName("open.example.com")
+TLS_1_3_REVERSED = b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"
+
+
+@every_policy
+def test_serves_the_chain(bundle: CertificateBundle, policy: TlsPolicy) -> None:
+    """
+    The client gets the end-entity certificate and the intermediates, in order.
+    """
+    assert bundle.chain == shake_hands(server_context(bundle, policy).context).chain()
+
+
+def test_self_signed(bundle: CertificateBundle) -> None:
+    """
+    A chain of one certificate is served as it is.
+    """
+    alone = attrs.evolve(bundle, chain=bundle.chain[:1])
+    assert alone.chain == shake_hands(server_context(alone, "intermediate").context).chain()
+
+
+@pytest.mark.parametrize("kind", [trustme.KeyType.ECDSA, trustme.KeyType.RSA])
+@pytest.mark.parametrize(
+    ("version", "suite"), [(SSL.TLS1_2_VERSION, "AES128-GCM-SHA256"), (SSL.TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256")]
+)
+def test_key_types(issue: Issue, kind: trustme.KeyType, version: int, suite: str) -> None:
+    """
+    Keys of each kind serve both versions, with AES-128-GCM.
+    """
+    context = server_context(issue(NAME.text, key_type=kind), "intermediate").context
+    assert str(shake_hands(context, client_context(version=version)).client.get_cipher_name()).endswith(suite)
+
+
+@every_policy
+def test_our_preference(bundle: CertificateBundle, policy: TlsPolicy) -> None:
+    """
+    AES-128-GCM is taken although the client would rather have AES-256.
+    """
+    done = shake_hands(server_context(bundle, policy).context, client_context(suites=TLS_1_3_REVERSED))
+    assert done.client.get_cipher_name() == "TLS_AES_128_GCM_SHA256"
+
+
+@pytest.mark.parametrize(
+    ("policy", "suites", "expected"),
+    [
+        (
+            "intermediate",
+            b"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256",
+            "ECDHE-ECDSA-AES128-GCM-SHA256",
+        ),
+        ("intermediate", b"ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-ECDSA-CHACHA20-POLY1305"),
+        ("intermediate", b"ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA384", None),
+        ("compatible", b"ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDSA-AES128-SHA"),
+        ("compatible", b"ECDHE-ECDSA-AES256-SHA384", "ECDHE-ECDSA-AES256-SHA384"),
+        ("compatible", b"ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"),
+        ("compatible", b"AES128-SHA:AES128-GCM-SHA256", None),
+        ("modern", b"ECDHE-ECDSA-AES128-GCM-SHA256", None),
+    ],
+)
+def test_tls_1_2_suites(bundle: CertificateBundle, policy: TlsPolicy, suites: bytes, expected: str | None) -> None:
+    """
+    Of TLS 1.2, each policy has the suites that it says, and refuses a client that has no other.
+    """
+    context = server_context(bundle, policy).context
+    client = client_context(version=SSL.TLS1_2_VERSION, suites=suites)
+    if expected is None:
+        with pytest.raises(SSL.Error):
+            shake_hands(context, client)
+    else:
+        assert expected == shake_hands(context, client).client.get_cipher_name()
+
+
+@every_policy
+def test_no_older_version(bundle: CertificateBundle, policy: TlsPolicy) -> None:
+    """
+    TLS 1.1 is refused.
+    """
+    client = client_context(version=SSL.TLS1_1_VERSION, suites=b"ALL:@SECLEVEL=0")
+    client.set_min_proto_version(SSL.TLS1_VERSION)
+    with pytest.raises(SSL.Error, match="unsupported protocol"):
+        shake_hands(server_context(bundle, policy).context, client)
+
+
+@pytest.mark.skipif(SSL.OPENSSL_VERSION_NUMBER < 0x30500000, reason="OpenSSL has the group since 3.5")
+def test_post_quantum(bundle: CertificateBundle) -> None:
+    """
+    The hybrid group is agreed on with a client that has it.
+    """
+    assert shake_hands(server_context(bundle, "modern").context).client.get_group_name() == "X25519MLKEM768"
+
+
+@pytest.mark.parametrize(
+    ("offered", "expected"),
+    [
+        ((), b""),
+        ((b"http/1.1",), b"http/1.1"),
+        ((b"h2", b"http/1.1"), b"http/1.1"),
+        ((b"http/1.0",), b""),
+        ((b"h2",), b""),
+    ],
+)
+def test_alpn(bundle: CertificateBundle, offered: tuple[bytes, ...], expected: bytes) -> None:
+    """
+    http/1.1 is taken where it is offered; a client that offers only others is served without ALPN, not refused.
+    """
+    done = shake_hands(server_context(bundle, "intermediate").context, client_context(*offered))
+    assert expected == done.client.get_alpn_proto_negotiated()
+
+
+def test_alpn_is_our_choice(bundle: CertificateBundle) -> None:
+    """
+    Of several that both have, ours comes first.
+    """
+    context = server_context(bundle, "intermediate", (b"h2", b"http/1.1")).context
+    assert shake_hands(context, client_context(b"http/1.1", b"h2")).client.get_alpn_proto_negotiated() == b"h2"
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_resumption(bundle: CertificateBundle, version: int) -> None:
+    """
+    A client that comes again with its ticket gets no certificate; with another context's ticket, all of it.
+    """
+    context, client = server_context(bundle, "intermediate").context, client_context(version=version)
+    first = shake_hands(context, client)
+    session = first.client.get_session()
+    again = shake_hands(context, client, session=session)
+    renewed = shake_hands(server_context(bundle, "intermediate").context, client, session=session)
+    certificates_bytes = sum(map(len, bundle.chain))
+    assert again.server_bytes < first.server_bytes - certificates_bytes
+    assert renewed.server_bytes > again.server_bytes + certificates_bytes
+
+
+def test_no_renegotiation(bundle: CertificateBundle) -> None:
+    """
+    A client of TLS 1.2 can't have the handshake repeated.
+    """
+    done = shake_hands(server_context(bundle, "intermediate").context, client_context(version=SSL.TLS1_2_VERSION))
+    done.client.renegotiate()
+    with pytest.raises(SSL.WantReadError):
+        done.client.do_handshake()
+    done.server.bio_write(done.client.bio_read(65536))
+    with pytest.raises(SSL.WantReadError):
+        done.server.recv(1)
+    done.client.bio_write(done.server.bio_read(65536))
+    with pytest.raises(SSL.Error, match="no renegotiation"):
+        done.client.do_handshake()
+
+
+@pytest.mark.parametrize(
+    ("host", "covered"),
+    [
+        (b"click.example.com", True),
+        (b"Click.Example.COM.", True),
+        (b"a.example.org", True),
+        (b"a.b.example.org", False),
+        (b"example.org", False),
+        (b"open.example.com", False),
+        (b"", False),
+    ],
+)
+def test_covers(bundle: CertificateBundle, host: bytes, covered: bool) -> None:
+    """
+    A context knows the names of its certificate as RFC 6125 reads them.
+    """
+    assert covered == server_context(bundle, "intermediate").covers(host)
+
+
+def test_key_of_another(bundle: CertificateBundle, issue: Issue) -> None:
+    """
+    A key that is not the certificate's is refused, in OpenSSL's words.
+    """
+    with pytest.raises(BadCertificate, match="key values mismatch"):
+        server_context(attrs.evolve(bundle, key=issue("other.example.com").key), "intermediate")
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda bundle: attrs.evolve(bundle, key=b""),
+        lambda bundle: attrs.evolve(bundle, key=bundle.key[:-1]),
+        lambda bundle: attrs.evolve(bundle, chain=()),
+        lambda bundle: attrs.evolve(bundle, chain=(bundle.chain[0], b"\x30\x03")),
+    ],
+)
+def test_damaged(bundle: CertificateBundle, damaged: Callable[[CertificateBundle], CertificateBundle]) -> None:
+    """
+    A key or chain that can't be read is refused.
+    """
+    with pytest.raises(BadCertificate):
+        server_context(damaged(bundle), "intermediate")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """
+    Give the cache's time.
+    """
+    return Clock()
+
+
+@pytest.fixture
+def cache(clock: Clock) -> ContextCache:
+    """
+    Give a cache for two contexts.
+    """
+    return ContextCache("intermediate", 2, clock.seconds)
+
+
+def test_kept(cache: ContextCache, bundle: CertificateBundle) -> None:
+    """
+    The same bundle gets the same context.
+    """
+    assert cache.get(NAME, bundle) is cache.get(HostName("click.example.com"), bundle)
+
+
+def test_renewed(cache: ContextCache, bundle: CertificateBundle, issue: Issue) -> None:
+    """
+    Another bundle gets another context, at once, and an equal object counts as another.
+    """
+    contexts = [cache.get(NAME, each) for each in (bundle, issue(NAME.text), attrs.evolve(bundle))]
+    assert len(cache) == 1
+    assert len({id(each) for each in contexts}) == 3
+
+
+def test_least_recently_used(cache: ContextCache, bundle: CertificateBundle) -> None:
+    """
+    Over the capacity, the one that was asked for longest ago goes.
+    """
+    first, second = cache.get(NAME, bundle), cache.get(OTHER, bundle)
+    cache.get(NAME, bundle)
+    cache.get(HostName("third.example.com"), bundle)
+    assert len(cache) == 2
+    assert first is cache.get(NAME, bundle)
+    assert second is not cache.get(OTHER, bundle)
+
+
+def test_ticket_keys_age(cache: ContextCache, clock: Clock, bundle: CertificateBundle) -> None:
+    """
+    A context is replaced when it is a day old, not before, however often it was asked for.
+    """
+    first = cache.get(NAME, bundle)
+    clock.advance(TICKET_KEYS_SECONDS - 1)
+    assert first is cache.get(NAME, bundle)
+    clock.advance(1)
+    assert first is not cache.get(NAME, bundle)
+
+
+def test_forgotten(cache: ContextCache, bundle: CertificateBundle) -> None:
+    """
+    What is dropped is made again; what was never there can be dropped.
+    """
+    first = cache.get(NAME, bundle)
+    cache.drop(NAME)
+    cache.drop(OTHER)
+    second = cache.get(NAME, bundle)
+    cache.clear()
+    assert len(cache) == 0
+    assert len({id(first), id(second), id(cache.get(NAME, bundle))}) == 3
+
+
+def test_nothing_kept_of_damage(cache: ContextCache, bundle: CertificateBundle) -> None:
+    """
+    A bundle that can't be used leaves nothing behind, not even the context before it.
+    """
+    cache.get(NAME, bundle)
+    with pytest.raises(BadCertificate):
+        cache.get(NAME, attrs.evolve(bundle, key=b""))
+    assert len(cache) == 0
+
+
+@pytest.fixture
+def roots(authority: trustme.CA, tmp_path: Path) -> Path:
+    """
+    Give a file of two roots, with text between them.
+    """
+    path = tmp_path / "roots.pem"
+    other = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    path.write_bytes(other.cert_pem.bytes() + b"\nours:\n" + authority.cert_pem.bytes())
+    return path
+
+
+def verified(bundle: CertificateBundle, extra: Path | None) -> bool:
+    """
+    Tell whether a Twisted client with the trust of *extra* takes the server of *bundle* for genuine.
+    """
+    client = CertificateOptions(trustRoot=client_trust(extra)).getContext()
+    try:
+        shake_hands(server_context(bundle, "intermediate").context, client)
+    except SSL.Error:
+        return False
+    return True
+
+
+def test_extra_root(bundle: CertificateBundle, roots: Path) -> None:
+    """
+    A server is trusted by an extra root, and not without it.
+    """
+    assert verified(bundle, roots)
+    assert not verified(bundle, None)
+
+
+@pytest.mark.parametrize("extra", [False, True])
+def test_for_twisted(roots: Path, extra: bool) -> None:
+    """
+    Twisted takes it as a trust root, as it takes its own.
+    """
+    trust = client_trust(roots if extra else None)
+    assert verifyObject(IOpenSSLTrustRoot, trust)
+    optionsForClientTLS(NAME.text, trustRoot=trust)
+
+
+def test_system_roots_stay(roots: Path, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Extra roots come on top of the system's, which SSL_CERT_FILE may name.
+    """
+    ours, system = trustme.CA(), tmp_path / "system.pem"
+    system.write_bytes(ours.cert_pem.bytes())
+    issued = ours.issue_cert(NAME.text)
+    monkeypatch.setenv("SSL_CERT_FILE", str(system))
+    chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+    assert verified(CertificateBundle.from_pem(issued.private_key_pem.bytes(), chain), roots)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """
+    A file that is not there is named, with the reason.
+    """
+    with pytest.raises(StartError, match=r"roots\.pem can't be read: No such file"):
+        client_trust(tmp_path / "roots.pem")
+
+
+@pytest.mark.parametrize("text", [b"", b"none", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_no_certificate(tmp_path: Path, text: bytes) -> None:
+    """
+    A file without certificates is an error, not an empty trust.
+    """
+    (tmp_path / "roots.pem").write_bytes(text)
+    with pytest.raises(StartError, match="no PEM certificates"):
+        client_trust(tmp_path / "roots.pem")
