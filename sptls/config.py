@@ -1,0 +1,235 @@
+"""
+The configuration: frozen values, every default and limit with its reason.
+
+Decides nothing else: `config_file` knows the file's keys, and `config_load.load` is the only door from text to a
+`Config`. What is in here is valid; nobody checks it again.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sptls.names import HostName
+
+INTERNAL_DIRECTORY: Final = "internal"
+DIRECTORIES: Final = {
+    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+    "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
+
+# Where the FHS puts what a daemon must not forget.
+STATE_DIR: Final = Path("/var/lib/sptls")
+DEFAULT_PORTS: Final[Mapping[str, int]] = {"https": 443, "http": 80}
+
+KeyType = Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-4096"]
+ChallengeType = Literal["tls-alpn-01", "http-01"]
+TlsPolicy = Literal["intermediate", "modern", "compatible"]
+LogFormat = Literal["combined", "json"]
+
+_ADDRESS: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<v4>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
+_HIGHEST_PORT: Final = 65535
+
+
+@attrs.frozen
+class Address:
+    """
+    Where to listen: *host* is an IP address, or "" for every address, IPv4 and IPv6; *port* 0 is any free one.
+    """
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """
+        Give the address that *text* spells: ``:443``, ``192.0.2.1:443`` or ``[2001:db8::1]:443``.
+
+        Raises:
+            ValueError: it is none of these, or the port is over 65535.
+        """
+        match = _ADDRESS.fullmatch(text)
+        try:
+            if match and int(match["port"]) <= _HIGHEST_PORT:
+                host = str(ipaddress.IPv6Address(match["v6"]) if match["v6"] else match["v4"])
+                return cls(host and str(ipaddress.ip_address(host)), int(match["port"]))
+        except ValueError:  # ipaddress says less than the sentence below
+            pass
+        spelled = "':443', '192.0.2.1:443' or '[2001:db8::1]:443'"
+        raise ValueError(f"{text!r} is not an address to listen on: write {spelled}; an IP address, not a name")
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@attrs.frozen
+class ListenConfig:
+    """
+    The sockets; *default_name* answers clients that send no server name: the only domain, if there is one.
+    """
+
+    https: tuple[Address, ...] = (Address("", 443),)
+    http: tuple[Address, ...] = (Address("", 80),)
+    admin: Address | None = Address("127.0.0.1", 9180)
+    default_name: HostName | None = None
+
+
+@attrs.frozen
+class TlsConfig:
+    """
+    Which TLS versions and cipher suites are offered (`tls.contexts` says which policy means what).
+    """
+
+    policy: TlsPolicy = "intermediate"
+
+
+@attrs.frozen
+class ExternalAccountBinding:
+    """
+    What a CA that wants an external account gave us (RFC 8555 §7.3.4): key identifier, and the file of the key.
+    """
+
+    kid: str
+    hmac_key_file: Path
+
+
+@attrs.frozen
+class AcmeConfig:
+    """
+    The CA: *directory* is a URL, or "internal"; *trust* is a PEM file with extra roots for its HTTPS.
+
+    *contact* holds e-mail addresses, without ``mailto:``; *challenges* only types whose socket is configured.
+    """
+
+    directory: str = DIRECTORIES["letsencrypt"]
+    contact: tuple[str, ...] = ()
+    agree_to_terms: bool = False
+    trust: Path | None = None
+    challenges: tuple[ChallengeType, ...] = ("tls-alpn-01", "http-01")
+    key_type: KeyType = "ec-p256"
+    eab: ExternalAccountBinding | None = None
+
+
+@attrs.frozen
+class HandshakeConfig:
+    """
+    *hold_seconds* is the longest wait of a client for a certificate being issued.
+
+    Ten seconds: a mail client gives up at 30 or more, and an order takes 2-8.
+    """
+
+    hold_seconds: float = 10.0
+
+
+@attrs.frozen
+class UpstreamConfig:
+    """
+    A tracking service: its origin (*scheme*, *host*, *port*), and which Host field it is sent.
+
+    *host_field* is "preserve" (the client's own, so that the service knows the tracking domain), "upstream", or
+    a literal. *trust* is a PEM file with extra roots for a private upstream.
+    """
+
+    scheme: Literal["https", "http"] = "https"
+    host: str = "spgo.io"
+    port: int = 443
+    host_field: str = "preserve"
+    trust: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """
+        Give the origin as a URL, without a default port.
+        """
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}" + ("" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}")
+
+
+@attrs.frozen
+class LimitsConfig:
+    """
+    The bounds of what a client or an upstream may cost; times are seconds, sizes bytes, 0 = no limit for bodies.
+    """
+
+    # The service refuses links over 4,096 bytes; mail clients' cookies and agent strings fit four times over.
+    head_bytes: int = 32768
+    # Twice what the service accepts, nginx's own default.
+    target_bytes: int = 8192
+    # Opens and clicks have no body; one-click unsubscribe posts one line. The service judges it, not we.
+    body_bytes: int = 0
+    # 10,000 at 23 KB each is 230 MB; file descriptors are raised to fit at start.
+    connections: int = 10000
+    # A hello is one or two segments; ten seconds covers a lost segment on a slow mobile link twice.
+    hello_seconds: float = 10.0
+    # nginx's client_header_timeout is 60; a head of one segment needs none of it.
+    head_seconds: float = 20.0
+    idle_seconds: float = 60.0
+    # A connect that takes five seconds has lost its SYN twice.
+    upstream_connect_seconds: float = 5.0
+    # nginx's proxy_read_timeout is 60; clicks answer in 0.1, and people leave after 30.
+    upstream_head_seconds: float = 30.0
+
+
+# The least and the most that `config_load` accepts. A value outside is a slip of the pen (milliseconds for seconds,
+# a limit that refuses every request) rather than a wish; both ends are far from what anyone runs.
+RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    # Over a minute no client is left to be served.
+    "handshake.hold_seconds": (0.1, 60),
+    # Under 1 KiB a mail client's own fields do not fit; a head is held in memory until it is complete.
+    "limits.head_bytes": (1024, 1024 * 1024),
+    # 256 bytes do not hold a tracking link; the target is a part of the head.
+    "limits.target_bytes": (256, 1024 * 1024),
+    "limits.body_bytes": (0, 2**50),
+    # Linux's own ceiling for the files of a process (fs.nr_open) is 1,048,576.
+    "limits.connections": (1, 1_000_000),
+    "limits.hello_seconds": (0.1, 300),
+    "limits.head_seconds": (0.1, 300),
+    "limits.idle_seconds": (0.1, 3600),
+    "limits.upstream_connect_seconds": (0.1, 300),
+    "limits.upstream_head_seconds": (0.1, 3600),
+}
+
+
+@attrs.frozen
+class LogConfig:
+    """
+    The access log: a file, "" for ``access.log`` in the state directory, "-" for standard output.
+    """
+
+    access: str = ""
+    format: LogFormat = "combined"
+
+
+@attrs.frozen
+class DomainConfig:
+    """
+    One tracking domain; with *certificate* and *key* it brings its own, and nothing is ordered for it.
+    """
+
+    name: HostName
+    upstream: UpstreamConfig = UpstreamConfig()
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@attrs.frozen
+class Config:
+    """
+    Everything that `service.make` needs to know.
+    """
+
+    domains: tuple[DomainConfig, ...]
+    state_dir: Path = STATE_DIR
+    listen: ListenConfig = ListenConfig()
+    tls: TlsConfig = TlsConfig()
+    acme: AcmeConfig = AcmeConfig()
+    handshake: HandshakeConfig = HandshakeConfig()
+    limits: LimitsConfig = LimitsConfig()
+    log: LogConfig = LogConfig()

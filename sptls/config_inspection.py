@@ -1,0 +1,117 @@
+"""
+One look through a configuration: takes values out of it and notes what is wrong, so that all faults come at once.
+
+Decides which faults follow from others and are not worth telling (`Inspection.is_sound`); what a configuration must
+hold is `config_load`'s. Where a value is faulty, nothing or its default stands in, and the look goes on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from sptls import config_file
+from sptls.errors import ConfigError, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from sptls.config_file import Strings
+
+    Readable = Callable[[Path], str | None]
+
+T = TypeVar("T")
+
+
+class Inspection:
+    """
+    The faults so far: *misfits* are the file's, found while it was read; *replaced* maps its keys to the flags given.
+
+    *base* is the directory from which relative paths are taken; *readable* tells why a file can't be read, or None.
+    """
+
+    def __init__(self, misfits: tuple[Fault, ...], replaced: Mapping[str, str], base: Path, readable: Readable) -> None:
+        self._misfits = misfits
+        self._noted: list[Fault] = []
+        self._replaced = replaced
+        self._base = base
+        self._readable = readable
+
+    def end(self) -> None:
+        """
+        Be content, or tell all faults.
+
+        Raises:
+            ConfigError: there are some.
+        """
+        noted = tuple(Fault(self.shown(fault.place), fault.message) for fault in self._noted)
+        if self._misfits or noted:
+            raise ConfigError(self._misfits + noted)
+
+    def note(self, place: str, message: str) -> None:
+        """
+        Note a fault at *place*, a path in the file.
+        """
+        self._noted.append(Fault(place, message))
+
+    def shown(self, place: str) -> str:
+        """
+        Give *place* as the operator knows it: the flag, where one replaces what the file says.
+        """
+        return self._replaced.get(place.partition("[")[0], place)
+
+    def is_sound(self, *places: str) -> bool:
+        """
+        Tell whether nothing at or inside *places* is faulty: what a faulty value would mean for others is unknown.
+        """
+        inside = tuple(place + mark for place in places for mark in ".[")
+        return not any(
+            fault.place in places or fault.place.startswith(inside) for fault in (*self._misfits, *self._noted)
+        )
+
+    def take(self, place: str, value: str | None, parse: Callable[[str], T]) -> T | None:
+        """
+        Give what *value* spells; None when it is not given, or when *parse* refuses it, which is noted.
+        """
+        if value is None:
+            return None
+        try:
+            return parse(value)
+        except ValueError as error:
+            self.note(place, str(error))
+            return None
+
+    def take_each(self, place: str, values: Strings, parse: Callable[[str], T]) -> list[tuple[str, T]]:
+        """
+        Give what each of *values* spells, with its place; less those that are faulty, which is noted.
+        """
+        taken = [(f"{place}[{index}]", value) for index, value in enumerate(values)]
+        parsed = [(at, self.take(at, value, parse)) for at, value in taken]
+        return [(at, value) for at, value in parsed if value is not None]
+
+    def require_both(self, place: str, first: tuple[str, str | None], second: tuple[str, str | None]) -> None:
+        """
+        Note which of two keys of the table *place* is lacking when only the other is set.
+        """
+        for (key, value), (other, other_value) in ((first, second), (second, first)):
+            if other_value and not value and self.is_sound(f"{place}.{key}"):
+                self.note(f"{place}.{key}", f"missing: {other} is set, and they go together")
+
+    def path(self, place: str, value: str | None) -> Path | None:
+        """
+        Give the path that *value* spells; None when it is "" or not given.
+        """
+        if value and "\0" in value:
+            self.note(place, "a path can't hold a NUL character")
+            return None
+        return self._base / value if value else None
+
+    def file(self, place: str, value: str | None) -> Path | None:
+        """
+        Give the path of the file to read that *value* spells; None when it is "" or not given.
+        """
+        path = self.path(place, value)
+        reason = path and self._readable(path)
+        if reason:
+            self.note(place, f"{config_file.shown(str(path))} can't be read: {reason}")
+        return path

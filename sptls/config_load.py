@@ -1,0 +1,318 @@
+"""
+The only door from a configuration's text and the command line to a `Config`.
+
+Decides what the values mean together, and which of text and command line goes before. All faults come at once, each
+with its place (``domains[1].name``, ``--domain``). Reads no file: it is told whether one can be read.
+
+Flags go before what the file says; ``--domain`` adds to the file's domains; ``--upstream`` replaces the common
+``upstream.url``, not that of a domain which has its own.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from sptls import config_file, config_values
+from sptls.config import (
+    INTERNAL_DIRECTORY,
+    RANGES,
+    STATE_DIR,
+    AcmeConfig,
+    Address,
+    ChallengeType,
+    Config,
+    DomainConfig,
+    ExternalAccountBinding,
+    ListenConfig,
+    LogConfig,
+    UpstreamConfig,
+)
+from sptls.config_file import DomainTable
+from sptls.config_inspection import Inspection
+from sptls.names import HostName, NameTable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sptls.config_file import AcmeTable, EabTable, File, ListenTable, Strings, UpstreamTable
+    from sptls.config_inspection import Readable
+
+# Which key of the file each override replaces; a fault in one is then the flag's.
+_REPLACES: Final = {
+    "state_dir": "state_dir",
+    "https": "listen.https",
+    "http": "listen.http",
+    "directory": "acme.directory",
+    "contact": "acme.contact",
+    "agree_to_terms": "acme.agree_to_terms",
+    "upstream": "upstream.url",
+}
+_TERMS: Final = (
+    "must be true before a CA issues anything: read its terms of service (Let's Encrypt: "
+    "https://letsencrypt.org/repository/), then set it, or give --agree-to-terms"
+)
+
+
+@attrs.frozen
+class Overrides:
+    """
+    What the command line says, as text; None, () and False stand for flags that were not given.
+
+    A relative *state_dir* is taken from the file's directory, like one in the file: a shell makes it absolute first.
+    """
+
+    domains: tuple[str, ...] = ()
+    contact: tuple[str, ...] = ()
+    agree_to_terms: bool = False
+    state_dir: str | None = None
+    directory: str | None = None
+    upstream: str | None = None
+    https: tuple[str, ...] = ()
+    http: tuple[str, ...] = ()
+
+
+def load(text: str, *, overrides: Overrides, base: Path, foreground: bool, readable: Readable) -> Config:
+    """
+    Give the configuration that *text* (TOML) and *overrides* amount to.
+
+    Relative paths are taken from *base*, the file's directory. *foreground* says that standard output is the
+    operator's. *readable* tells why a file can't be read, or None when it can.
+
+    Raises:
+        ConfigError: with all faults.
+    """
+    file, misfits = config_file.read(text)
+    replaced = {key: f"--{field.replace('_', '-')}" for field, key in _REPLACES.items() if _is_given(overrides, field)}
+    look = Inspection(misfits, replaced, base, readable)
+    config = _config(look, _overridden(file, overrides), overrides.domains, foreground=foreground)
+    look.end()
+    return config
+
+
+def _is_given(overrides: Overrides, field: str) -> bool:
+    return getattr(overrides, field) not in {None, (), False}
+
+
+def _overridden(file: File, overrides: Overrides) -> File:
+    for field, place in _REPLACES.items():
+        if _is_given(overrides, field):
+            table, _, key = place.rpartition(".")
+            change: dict[str, Any] = {key: getattr(overrides, field)}
+            file = attrs.evolve(file, **({table: attrs.evolve(getattr(file, table), **change)} if table else change))
+    return file
+
+
+def _config(look: Inspection, file: File, names: tuple[str, ...], *, foreground: bool) -> Config:
+    """
+    Give the whole, with *names* added to the file's domains; it holds only if no fault was noted.
+    """
+    _refuse_not_yet(look, file)
+    _check_ranges(look, file)
+    domains = _domains(look, file, names)
+    listen = _listen(look, file.listen, domains)
+    return Config(
+        domains=domains,
+        state_dir=_state_dir(look, file.state_dir),
+        listen=listen,
+        tls=file.tls,
+        acme=_acme(look, file.acme, listen, domains),
+        handshake=file.handshake,
+        limits=file.limits,
+        log=_log(look, file.log, foreground=foreground),
+    )
+
+
+def _refuse_not_yet(look: Inspection, file: File) -> None:
+    if file.workers is not None and file.workers != 1:
+        too_few = isinstance(file.workers, int) and file.workers < 1
+        many = "more than one process is not yet possible; leave it out, or set 1"
+        look.note("workers", "must be at least 1" if too_few else many)
+    if file.deploy.directory:
+        look.note("deploy.directory", "copies of the certificates are not yet possible; leave it out")
+    if file.deploy.command:
+        look.note("deploy.command", "running a command is not yet possible; leave it out")
+
+
+def _check_ranges(look: Inspection, file: File) -> None:
+    for place, (least, most) in RANGES.items():
+        table, _, key = place.partition(".")
+        # TOML has nan, which is neither under nor over, so the question is whether it is between.
+        if not least <= getattr(getattr(file, table), key) <= most:
+            look.note(place, f"must be from {least} to {most}")
+    limits = file.limits
+    if limits.target_bytes >= limits.head_bytes and look.is_sound("limits.target_bytes", "limits.head_bytes"):
+        look.note("limits.target_bytes", "must be under limits.head_bytes: the target is a part of the head")
+
+
+def _state_dir(look: Inspection, value: str | None) -> Path:
+    if value == "":
+        look.note("state_dir", "must name a directory")
+    return look.path("state_dir", value) or STATE_DIR
+
+
+def _upstream(look: Inspection, place: str, table: UpstreamTable, common: UpstreamConfig) -> UpstreamConfig:
+    """
+    Give *common* with what *table* says instead.
+    """
+    if table == config_file.UpstreamTable():
+        return common  # one value for 100,000 domains
+    origin = look.take(f"{place}.url", table.url, config_values.origin)
+    scheme, host, port = origin or (common.scheme, common.host, common.port)
+    host_field = look.take(f"{place}.host", table.host, config_values.host_field) or common.host_field
+    trust = look.file(f"{place}.trust", table.trust)
+    return UpstreamConfig(scheme, host, port, host_field, common.trust if table.trust is None else trust)
+
+
+def _domains(look: Inspection, file: File, names: tuple[str, ...]) -> tuple[DomainConfig, ...]:
+    common = _upstream(look, "upstream", file.upstream, UpstreamConfig())
+    entries = [(f"domains[{index}]", entry) for index, entry in enumerate(file.domains) if entry is not None]
+    entries += [("--domain", name) for name in names]
+    places: dict[HostName, str] = {}
+    domains = []
+    for place, entry in entries:
+        table, name_place = (DomainTable(entry), place) if isinstance(entry, str) else (entry, f"{place}.name")
+        domain = _domain(look, place, name_place, table, common)
+        if domain is None:
+            continue
+        if domain.name in places:
+            look.note(name_place, f"{domain.name} is at {places[domain.name]} already")
+        places.setdefault(domain.name, name_place)
+        domains.append(domain)
+    if not domains and look.is_sound("domains", "--domain"):
+        look.note("domains", "missing: name at least one tracking domain, here or with --domain")
+    return tuple(domains)
+
+
+def _domain(
+    look: Inspection, place: str, name_place: str, table: DomainTable, common: UpstreamConfig
+) -> DomainConfig | None:
+    if table.name is None and look.is_sound(name_place):
+        look.note(name_place, "missing")
+    if table.redirect_http:
+        look.note(f"{place}.redirect_http", "redirecting to HTTPS is not yet possible; leave it out, or set false")
+    name = look.take(name_place, table.name, HostName.parse)
+    upstream = _upstream(look, f"{place}.upstream", table.upstream, common)
+    certificate = look.file(f"{place}.certificate", table.certificate)
+    key = look.file(f"{place}.key", table.key)
+    look.require_both(place, ("certificate", table.certificate), ("key", table.key))
+    if name is None:
+        return None
+    if name.is_wildcard and not (table.certificate or table.key):
+        look.note(name_place, f"{name} needs a certificate and key of its own: a CA issues none for a wildcard here")
+    return DomainConfig(name, upstream, certificate, key)
+
+
+def _listen(look: Inspection, table: ListenTable, domains: tuple[DomainConfig, ...]) -> ListenConfig:
+    default = ListenConfig()
+    https = _addresses(look, "listen.https", table.https, default.https)
+    http = _addresses(look, "listen.http", table.http, default.http)
+    admin = _admin(look, table.admin, default.admin)
+    for (place, one), (other_place, other) in combinations([*https, *http, *admin], 2):
+        if _overlap(one, other):
+            look.note(other_place, f"{other} is taken by {one} at {look.shown(place)} already")
+    if not https and not http and look.is_sound("listen.https", "listen.http"):
+        look.note("listen.https", "no address here and none in listen.http: nothing would be served")
+    return ListenConfig(
+        https=tuple(address for _, address in https),
+        http=tuple(address for _, address in http),
+        admin=admin[0][1] if admin else None,
+        default_name=_default_name(look, table.default_name, domains),
+    )
+
+
+def _addresses(
+    look: Inspection, place: str, values: Strings | None, default: tuple[Address, ...]
+) -> list[tuple[str, Address]]:
+    if values is None:
+        return [(place, address) for address in default] if look.is_sound(place) else []
+    return look.take_each(place, values, Address.parse)
+
+
+def _admin(look: Inspection, value: str | None, default: Address | None) -> list[tuple[str, Address]]:
+    place = "listen.admin"
+    if value is None and not look.is_sound(place):
+        return []
+    address = default if value is None else look.take(place, value or None, Address.parse)
+    return [(place, address)] if address else []
+
+
+def _default_name(look: Inspection, value: str | None, domains: tuple[DomainConfig, ...]) -> HostName | None:
+    place = "listen.default_name"
+    if not value:
+        return domains[0].name if len(domains) == 1 and not domains[0].name.is_wildcard else None
+    name = look.take(place, value, HostName.parse)
+    if name is None:
+        return None
+    served = NameTable([(domain.name, domain) for domain in domains])
+    if name.is_wildcard:
+        look.note(place, f"{name} is a wildcard; name one host")
+    elif served.get(name.wire) is None and look.is_sound("domains", "--domain"):
+        look.note(place, f"{name} is none of the domains")
+    return name
+
+
+def _acme(look: Inspection, table: AcmeTable, listen: ListenConfig, domains: tuple[DomainConfig, ...]) -> AcmeConfig:
+    default = AcmeConfig()
+    acme = AcmeConfig(
+        directory=look.take("acme.directory", table.directory, config_values.directory) or default.directory,
+        contact=tuple(
+            address for _, address in look.take_each("acme.contact", table.contact or (), config_values.contact)
+        ),
+        agree_to_terms=bool(table.agree_to_terms),
+        trust=look.file("acme.trust", table.trust),
+        challenges=_challenges(look, table.challenges, listen),
+        key_type=table.key_type or default.key_type,
+        eab=_eab(look, table.eab),
+    )
+    orders = acme.directory != INTERNAL_DIRECTORY and any(domain.certificate is None for domain in domains)
+    if orders and not acme.agree_to_terms and look.is_sound("acme.agree_to_terms"):
+        look.note("acme.agree_to_terms", _TERMS)
+    return acme
+
+
+def _challenges(
+    look: Inspection, chosen: tuple[ChallengeType | None, ...] | None, listen: ListenConfig
+) -> tuple[ChallengeType, ...]:
+    sockets = {"tls-alpn-01": ("listen.https", listen.https), "http-01": ("listen.http", listen.http)}
+    if chosen is None:
+        return tuple(kind for kind in AcmeConfig().challenges if sockets[kind][1])
+    if not chosen:
+        look.note("acme.challenges", "must name at least one; or leave it out")
+    for index, kind in enumerate(chosen):
+        if kind is None:
+            continue
+        socket_place, addresses = sockets[kind]
+        if kind in chosen[:index]:
+            look.note(f"acme.challenges[{index}]", f"{kind} is at acme.challenges[{chosen.index(kind)}] already")
+        elif not addresses and look.is_sound(socket_place):
+            look.note(f"acme.challenges[{index}]", f"{kind} is answered at {socket_place}, which has no address")
+    return tuple(kind for kind in chosen if kind is not None)
+
+
+def _eab(look: Inspection, table: EabTable) -> ExternalAccountBinding | None:
+    look.require_both("acme.eab", ("kid", table.kid), ("hmac_key_file", table.hmac_key_file))
+    path = look.file("acme.eab.hmac_key_file", table.hmac_key_file)
+    return ExternalAccountBinding(table.kid, path) if table.kid and path else None
+
+
+def _log(look: Inspection, log: LogConfig, *, foreground: bool) -> LogConfig:
+    if log.access == "-":
+        if not foreground:
+            look.note("log.access", "standard output is there in the foreground only (twistd -n); name a file")
+        return log
+    path = look.path("log.access", log.access)
+    return attrs.evolve(log, access=str(path) if path else "")
+
+
+def _overlap(one: Address, other: Address) -> bool:
+    """
+    Tell whether both can't be bound: an unspecified address takes the port on all of its family.
+    """
+    hosts = {one.host, other.host}
+    if one.port != other.port or one.port == 0:
+        return False
+    families = {":" in host for host in hosts}
+    return len(hosts) == 1 or "" in hosts or (len(families) == 1 and not hosts.isdisjoint({"0.0.0.0", "::"}))  # noqa: S104 - compared, not bound

@@ -1,0 +1,123 @@
+"""
+What single values of a configuration spell: the service's origin, its Host field, the CA's directory, a contact.
+
+Decides about one value on its own; how values fit each other is `config_load`'s. Each function raises ValueError with
+a sentence for the operator, and never repeats what may be a password.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import urlsplit
+
+from sptls.config import DEFAULT_PORTS, DIRECTORIES, INTERNAL_DIRECTORY
+from sptls.config_file import did_you_mean, shown
+from sptls.names import HostName
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+Scheme = Literal["https", "http"]
+
+# urlsplit drops tabs and line ends in silence, so it is given visible ASCII only.
+_VISIBLE: Final = re.compile(r"[!-~]+")
+_HOST_WORDS: Final = ("preserve", "upstream")
+_HOST_FIELD: Final = re.compile(r"(?P<host>[^:]+)(?P<port>:[0-9]{1,5})?")
+_DIRECTORY_WORDS: Final = (*DIRECTORIES, INTERNAL_DIRECTORY)
+# The local parts that a mailto URL holds unescaped (RFC 6068 §2): nobody has to escape them later.
+_CONTACT: Final = re.compile(r"(?:mailto:)?(?P<local>[A-Za-z0-9.!$&'*+=_~-]+)@(?P<host>[^@\s]+)")
+
+
+def origin(text: str) -> tuple[Scheme, str, int]:
+    """
+    Give scheme, host and port of the tracking service at *text*, such as ``https://spgo.io``.
+
+    Raises:
+        ValueError: it is not an http or https URL, or has more in it than an origin.
+    """
+    url = _url(text)
+    if url.path not in {"", "/"} or "?" in text or "#" in text:
+        raise ValueError("must end after the host and port: request targets are passed on unchanged, without a prefix")
+    scheme: Scheme = "http" if url.scheme == "http" else "https"
+    return scheme, _host(url.hostname or ""), url.port or DEFAULT_PORTS[scheme]
+
+
+def host_field(text: str) -> str:
+    """
+    Give the Host field that *text* asks for: "preserve", "upstream", or a literal host with or without a port.
+
+    Raises:
+        ValueError: it is none of these, or so near to one of the words that it is a slip of the pen.
+    """
+    if text in _HOST_WORDS:
+        return text
+    match = _HOST_FIELD.fullmatch(text)
+    near = "" if "." in text else did_you_mean(text.lower(), _HOST_WORDS)
+    if match is None or near:
+        raise ValueError(f"{shown(text)} is none of 'preserve', 'upstream', nor a host name{near}")
+    return _host(match["host"]) + (match["port"] or "")
+
+
+def directory(text: str) -> str:
+    """
+    Give the URL of the ACME directory that *text* names, or "internal".
+
+    Raises:
+        ValueError: it is neither a known word nor an https URL.
+    """
+    if text in _DIRECTORY_WORDS:
+        return DIRECTORIES.get(text, text)
+    if "://" not in text:
+        known = ", ".join(repr(word) for word in _DIRECTORY_WORDS)
+        near = did_you_mean(text, _DIRECTORY_WORDS)
+        raise ValueError(f"{shown(text)} is none of {known}, nor an https URL{near}")
+    if _url(text).scheme != "https":
+        raise ValueError("must be an https URL: RFC 8555 §6.1 allows no other")
+    return text
+
+
+def contact(text: str) -> str:
+    """
+    Give the e-mail address that *text* spells, with or without ``mailto:``.
+
+    Raises:
+        ValueError: it is not one that a CA accepts as a contact.
+    """
+    match = _CONTACT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{shown(text)} is not an e-mail address such as 'ops@example.com'")
+    return f"{match['local']}@{_host(match['host'])}"
+
+
+def _url(text: str) -> SplitResult:
+    """
+    Give the parts of the http or https URL *text*, with a host and without user information.
+    """
+    if not _VISIBLE.fullmatch(text):
+        raise ValueError(f"{shown(text)} is not a URL: it must be of visible ASCII characters, and not empty")
+    try:
+        url = urlsplit(text)
+        is_complete = url.scheme in DEFAULT_PORTS and url.hostname and url.port != 0
+    except ValueError:  # its text may repeat what stands before an "@"
+        is_complete = False
+    if not is_complete:
+        raise ValueError("not a URL such as 'https://example.com' or 'https://example.com:8443'")
+    if "@" in url.netloc:
+        raise ValueError("must not hold a user name or password")
+    return url
+
+
+def _host(text: str) -> str:
+    """
+    Give the IP address or the host name that *text* is, in its one spelling.
+    """
+    if "%" not in text:  # a zone ("%eth0") is part of no certificate and no Host field (RFC 9110 §4.2)
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(text))
+    name = HostName.parse(text)
+    if name.is_wildcard:
+        raise ValueError(f"{shown(text)} is a wildcard; name one host")
+    return name.text

@@ -1,0 +1,184 @@
+"""
+Single values: what they spell, and the sentence for those that spell nothing.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sptls import config_values
+from sptls.config import DIRECTORIES, UpstreamConfig
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://spgo.io", ("https", "spgo.io", 443)),
+        ("HTTPS://SPGO.io./", ("https", "spgo.io", 443)),
+        ("http://spgo.io", ("http", "spgo.io", 80)),
+        ("https://spgo.io:8443/", ("https", "spgo.io", 8443)),
+        ("https://spgo.io:", ("https", "spgo.io", 443)),
+        ("http://127.0.0.1:8080", ("http", "127.0.0.1", 8080)),
+        ("http://[::1]:8080", ("http", "::1", 8080)),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(text: str, expected: tuple[str, str, int]) -> None:
+    """
+    The port is the scheme's where none is named.
+    """
+    assert expected == config_values.origin(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "visible ASCII"),
+        ("https://spgo.io\n", "visible ASCII"),
+        ("https://bücher.example", "visible ASCII"),
+        ("spgo.io", "not a URL"),
+        ("ftp://spgo.io", "not a URL"),
+        ("https://", "not a URL"),
+        ("https://:443", "not a URL"),
+        ("https://spgo.io:0", "not a URL"),
+        ("https://spgo.io:65536", "not a URL"),
+        ("https://[::1", "not a URL"),
+        ("https://[::1%25eth0]", "not a host name"),
+        ("https://a_b", "not a host name"),
+        ("https://*.spgo.io", "wildcard"),
+        ("https://spgo.io/f", "must end after"),
+        ("https://spgo.io?", "must end after"),
+        ("https://spgo.io?a=b", "must end after"),
+        ("https://spgo.io#a", "must end after"),
+    ],
+)
+def test_what_is_more_or_less_than_an_origin_is_refused(text: str, reason: str) -> None:
+    """
+    A path or query could not be put before a target that is passed on byte for byte.
+    """
+    with pytest.raises(ValueError, match=reason):
+        config_values.origin(text)
+
+
+@pytest.mark.parametrize("text", ["https://ops:secret@spgo.io", "https://ops:secret", "https://ops:secret@[spgo.io"])
+def test_a_password_in_a_url_is_refused_and_not_repeated(text: str) -> None:
+    """
+    The message goes to a log.
+    """
+    with pytest.raises(ValueError, match=r"must not hold a user name|not a URL") as caught:
+        config_values.origin(text)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("preserve", "preserve"),
+        ("upstream", "upstream"),
+        ("Click.Example.com", "click.example.com"),
+        ("click.example.com:8443", "click.example.com:8443"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("tracking", "tracking"),
+    ],
+)
+def test_a_host_field_is_a_word_or_a_literal(text: str, expected: str) -> None:
+    """
+    A literal is a host, with a port or without.
+    """
+    assert expected == config_values.host_field(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is none of 'preserve', 'upstream', nor a host name"),
+        ("Preserve", "did you mean 'preserve'"),
+        ("preserved", "did you mean 'preserve'"),
+        ("up-stream", "did you mean 'upstream'"),
+        ("a b", "not a host name"),
+        ("https://spgo.io", "is none of"),
+        ("a:b", "is none of"),
+        ("*.example.com", "wildcard"),
+    ],
+)
+def test_a_slip_of_the_pen_is_no_literal_host_field(text: str, reason: str) -> None:
+    """
+    Otherwise every request would carry ``Host: preserved``.
+    """
+    with pytest.raises(ValueError, match=reason):
+        config_values.host_field(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("letsencrypt", DIRECTORIES["letsencrypt"]),
+        ("letsencrypt-staging", DIRECTORIES["letsencrypt-staging"]),
+        ("internal", "internal"),
+        ("https://localhost:14000/dir", "https://localhost:14000/dir"),
+        ("https://ca.example/acme?profile=a", "https://ca.example/acme?profile=a"),
+    ],
+)
+def test_a_directory_is_a_word_or_an_https_url(text: str, expected: str) -> None:
+    """
+    A URL is used as it is written.
+    """
+    assert expected == config_values.directory(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is none of 'letsencrypt', 'letsencrypt-staging', 'internal', nor an https URL"),
+        ("lets-encrypt", "did you mean 'letsencrypt'"),
+        ("acme.example", "nor an https URL"),
+        ("http://ca.example/dir", "must be an https URL"),
+        ("https://me:secret@ca.example/dir", "must not hold a user name"),
+        ("https:///dir", "not a URL"),
+    ],
+)
+def test_another_directory_is_refused(text: str, reason: str) -> None:
+    """
+    RFC 8555 §6.1 allows https only.
+    """
+    with pytest.raises(ValueError, match=reason):
+        config_values.directory(text)
+
+
+@pytest.mark.parametrize("text", ["ops@example.com", "mailto:ops@example.com", "ops@EXAMPLE.com."])
+def test_a_contact_is_an_address_without_mailto(text: str) -> None:
+    """
+    With the prefix or without, it is the same.
+    """
+    assert "ops@example.com" == config_values.contact(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "ops", "@example.com", "ops@", "o ps@a.b", "ops@a b", "a@b@c.d", "a,b@c.d", "ops@a.b?subject=x", "ö@a.b"],
+)
+def test_what_no_mailto_url_could_hold_is_no_contact(text: str) -> None:
+    """
+    One address, without header fields (RFC 8555 §7.3).
+    """
+    with pytest.raises(ValueError, match="is not"):
+        config_values.contact(text)
+
+
+@given(st.text() | st.text("htps:/.@[]%?#a1-*", max_size=20).map("https://".__add__))
+def test_any_text_gives_a_value_or_a_value_error(text: str) -> None:
+    """
+    An origin that was given is its own spelling.
+    """
+    for parse in (config_values.host_field, config_values.directory, config_values.contact):
+        try:
+            assert parse(text)
+        except ValueError:
+            continue
+    try:
+        origin = config_values.origin(text)
+    except ValueError:
+        return
+    assert origin == config_values.origin(UpstreamConfig(*origin).url)
