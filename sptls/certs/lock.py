@@ -1,0 +1,102 @@
+"""
+One process per state directory: a lock that the kernel drops with the process, however it ends.
+
+``flock`` belongs to the open file, so it outlives the fork by which twistd becomes a daemon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING, Final
+
+from sptls.errors import StartError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# A file that its holder removes between our opening and locking it is opened again; twice would be odd already.
+_ATTEMPTS: Final = 10
+_PID_BYTES: Final = 20
+
+
+class StateLock:
+    """
+    The lock on a state directory: a file ``lock`` in it, with the holder's process id for people to read.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir, self._path = state_dir, state_dir / "lock"
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """
+        Take the lock, or say who has it. Never waits.
+
+        Raises:
+            StartError: another process has it, or the directory can't be written.
+        """
+        for _ in range(_ATTEMPTS):
+            descriptor = self._open()
+            if not self._locked(descriptor):
+                holder = os.pread(descriptor, _PID_BYTES, 0).decode("ascii", "replace").strip()
+                os.close(descriptor)
+                raise StartError(
+                    f"another sptls (pid {holder or 'unknown'}) uses this state directory: {self._state_dir}; "
+                    "stop it, or set another state_dir"
+                )
+            if self._is_current(descriptor):
+                self._descriptor = descriptor
+                self.write_pid()
+                return
+            os.close(descriptor)
+        raise StartError(f"the lock {self._path} is removed again and again; see which process does it")
+
+    def write_pid(self) -> None:
+        """
+        Write this process's id into the file; again after a fork.
+        """
+        if self._descriptor is None:
+            return
+        with contextlib.suppress(OSError):  # a full disk: the lock itself needs no space
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """
+        Remove the file and give the lock back; fine when it is not held.
+        """
+        if self._descriptor is None:
+            return
+        descriptor, self._descriptor = self._descriptor, None
+        # Removed while still locked: who opened it meanwhile finds that it is not the current one. It stays where the
+        # user changed since it was made; unlocked, it harms nobody.
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+    def _open(self) -> int:
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.fchmod(descriptor, 0o600)  # a umask may have taken even the owner's bits
+        except OSError as error:
+            raise StartError(
+                f"the state directory {self._state_dir} can't be used: {error.strerror}; "
+                "it must exist and be writable for this user"
+            ) from None
+        return descriptor
+
+    def _locked(self, descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            current = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(current, os.fstat(descriptor))

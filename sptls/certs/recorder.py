@@ -1,0 +1,184 @@
+"""
+What the renewer wants remembered, written to the store; kept and written again when the disk did not take it.
+
+A full disk must neither lose a certificate that was paid for nor end the loop: what could not be written stays in
+memory, is tried again every minute and once more at the end, and the log says it once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from sptls.errors import BadCertificate, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+    from sptls.certs.records import History, Loaded, StoredCertificate
+    from sptls.names import HostName
+
+_log = Logger()
+
+# A disk that was full is tried again this often.
+SAVE_AGAIN_SECONDS: Final = 60.0
+
+
+class RecordStore(Protocol):
+    """
+    What is needed of `sptls.certs.store.Store`.
+    """
+
+    async def load(self) -> Loaded:
+        """
+        Give everything that is stored.
+        """
+
+    async def put_certificate(self, certificate: StoredCertificate, history: History) -> None:
+        """
+        Check and store a certificate and its name's history in one transaction.
+        """
+
+    async def put_history(self, name: HostName, history: History) -> None:
+        """
+        Store a name's history.
+        """
+
+    async def set_aside(self, name: HostName, reason: str) -> None:
+        """
+        Put a name's certificate where it is not loaded from.
+        """
+
+
+@attrs.frozen
+class _Unsaved:
+    certificate: StoredCertificate | None
+    history: History
+
+
+class Recorder:
+    """
+    Writes to *store*; remembers what it did not take.
+    """
+
+    def __init__(self, store: RecordStore, clock: IReactorTime) -> None:
+        self._store, self._clock = store, clock
+        self._unsaved: dict[HostName, _Unsaved] = {}
+        self._chores: set[Deferred[None]] = set()
+        self._call: IDelayedCall | None = None
+        self._is_failing = False
+        self._is_stopping = False
+
+    async def certificate(self, certificate: StoredCertificate, history: History) -> None:
+        """
+        Write a new certificate and its name's history, now or later.
+
+        Raises:
+            BadCertificate: it can't be served; nothing is changed.
+        """
+        try:
+            await self._store.put_certificate(certificate, history)
+        except StoreError as error:
+            self._keep(certificate.name, _Unsaved(certificate, history), error)
+        else:
+            self._unsaved.pop(certificate.name, None)
+
+    async def history(self, name: HostName, history: History) -> StoreError | None:
+        """
+        Write *name*'s history, now or later; give the error when it is not on the disk yet.
+        """
+        unsaved = self._unsaved.get(name)
+        certificate = None if unsaved is None else unsaved.certificate
+        try:
+            await self._put(name, _Unsaved(certificate, history))
+        except StoreError as error:
+            self._keep(name, _Unsaved(certificate, history), error)
+            return error
+        if self._unsaved.get(name) is unsaved:
+            self._unsaved.pop(name, None)
+        return None
+
+    def set_aside(self, name: HostName, reason: str, history: History) -> None:
+        """
+        Have *name*'s certificate set aside and its *history* written, in the background.
+        """
+        self._unsaved.pop(name, None)
+        self._do(self._set_aside(name, reason, history))
+
+    def forget(self, name: HostName) -> None:
+        """
+        Write nothing more of *name* that was not written.
+        """
+        self._unsaved.pop(name, None)
+
+    def finish(self) -> list[Deferred[None]]:
+        """
+        Try a last time to write what is not written; give everything that is still to end.
+        """
+        self._is_stopping = True
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self._unsaved:
+            self._do(self._save_unsaved())
+        return list(self._chores)
+
+    async def _put(self, name: HostName, unsaved: _Unsaved) -> None:
+        if unsaved.certificate is None:
+            await self._store.put_history(name, unsaved.history)
+            return
+        try:
+            await self._store.put_certificate(unsaved.certificate, unsaved.history)
+        except BadCertificate:  # it has expired before it could be stored
+            await self._store.put_history(name, unsaved.history)
+
+    def _keep(self, name: HostName, unsaved: _Unsaved, error: StoreError) -> None:
+        self._unsaved[name] = unsaved
+        if not self._is_failing:
+            self._is_failing = True
+            _log.error("{error}; new certificates are served from memory until then", error=error)
+        if self._call is None and not self._is_stopping:
+            self._call = self._clock.callLater(SAVE_AGAIN_SECONDS, self._save_again)
+
+    def _save_again(self) -> None:
+        self._call = None
+        self._do(self._save_unsaved())
+
+    async def _save_unsaved(self) -> None:
+        for name, unsaved in list(self._unsaved.items()):
+            try:
+                await self._put(name, unsaved)
+            except StoreError as error:
+                self._keep(name, self._unsaved.get(name, unsaved), error)
+                return
+            if self._unsaved.get(name) is unsaved:
+                del self._unsaved[name]
+        self._is_failing = False
+        _log.info("the store can be written again")
+
+    async def _set_aside(self, name: HostName, reason: str, history: History) -> None:
+        try:
+            await self._store.set_aside(name, reason)
+        except StoreError as error:
+            _log.error("{name}: its damaged certificate stays in the store: {error}", name=name, error=error)
+        await self.history(name, history)
+
+    def _do(self, chore: Coroutine[Deferred[object], object, None]) -> None:
+        """
+        Run *chore* in the background, owned here until it ends.
+        """
+        doing = Deferred.fromCoroutine(chore)
+        self._chores.add(doing)
+
+        def ended(result: object) -> None:
+            self._chores.discard(doing)
+            if isinstance(result, Failure) and not self._is_stopping:
+                _log.failure("a write to the store broke off", result)
+
+        doing.addBoth(ended)

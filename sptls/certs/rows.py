@@ -1,0 +1,226 @@
+"""
+The store's rows: what a certificate, a history and an account look like as SQL values, and back again.
+
+Rows hold a certificate's names and validity beside its DER, so that loading 5,000 of them parses none; a checksum over
+all of it finds a damaged row instead. Moments are integers, microseconds since 1970 in UTC. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sptls.certs.bundle import CertificateBundle
+from sptls.certs.records import AccountRecord, History, StoredCertificate
+from sptls.names import HostName
+
+Row = tuple[Any, ...]
+
+CERTIFICATE_COLUMNS: Final = ", ".join(
+    (
+        *("name", "directory", "renew_at", "names", "not_before", "not_after", "issuer", "serial"),
+        *("private_key", "end_entity", "issuers", "checksum"),
+    )
+)
+HISTORY_COLUMNS: Final = (
+    "name, directory, consecutive_failures, next_attempt_at, failed_authorizations, last_error, attempt_started_at"
+)
+ACCOUNT_COLUMNS: Final = "directory, url, private_key, checksum"
+
+# How many of a row's values come before its bytes.
+_CERTIFICATE_TEXTS: Final = 8
+_ACCOUNT_TEXTS: Final = 2
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class DamagedRowError(ValueError):
+    """
+    A row is not as it was written.
+    """
+
+
+def certificate_row(certificate: StoredCertificate) -> Row:
+    """
+    Give the row of *certificate*, in the order of `CERTIFICATE_COLUMNS`.
+    """
+    bundle = certificate.bundle
+    row = (
+        certificate.name.text,
+        certificate.directory,
+        microseconds(certificate.renew_at),
+        " ".join(name.text for name in bundle.names),
+        microseconds(bundle.not_before),
+        microseconds(bundle.not_after),
+        bundle.issuer,
+        bundle.serial,
+        bundle.key,
+        bundle.chain[0],
+        b"".join(bundle.chain[1:]),
+    )
+    return (*row, _checksum(row, _CERTIFICATE_TEXTS))
+
+
+class CertificateRows:
+    """
+    Makes certificates of rows. Remembers the issuers' certificates: thousands of chains share a few of them.
+    """
+
+    def __init__(self) -> None:
+        self._issuers: dict[bytes, tuple[bytes, ...]] = {}
+        self._text: dict[str, str] = {}
+
+    def certificate(self, row: Row) -> StoredCertificate:
+        """
+        Give the certificate that *row* holds.
+
+        Raises:
+            DamagedRowError: the checksum does not fit the rest.
+        """
+        _verify(row, _CERTIFICATE_TEXTS)
+        name_text, directory, renew_at, names, not_before, not_after, issuer, serial, key, end_entity, issuers, _ = row
+        name = HostName(name_text)
+        bundle = CertificateBundle(
+            key=key,
+            chain=(end_entity, *self._issuers_of(issuers)),
+            names=(name,) if names == name_text else tuple(map(HostName, names.split(" "))),
+            not_before=_moment(not_before),
+            not_after=_moment(not_after),
+            issuer=self._text.setdefault(issuer, issuer),
+            serial=serial,
+        )
+        return StoredCertificate(name, bundle, self._text.setdefault(directory, directory), _moment(renew_at))
+
+    def _issuers_of(self, joined: bytes) -> tuple[bytes, ...]:
+        issuers = self._issuers.get(joined)
+        if issuers is None:
+            issuers = self._issuers[joined] = _split_der(joined)
+        return issuers
+
+
+def history_row(name: HostName, history: History) -> Row:
+    """
+    Give the row of *name*'s *history*, in the order of `HISTORY_COLUMNS`.
+    """
+    return (
+        name.text,
+        history.directory,
+        history.consecutive_failures,
+        _optional_microseconds(history.next_attempt_at),
+        " ".join(str(microseconds(moment)) for moment in history.failed_authorizations),
+        history.last_error,
+        _optional_microseconds(history.attempt_started_at),
+    )
+
+
+def history_of(row: Row) -> tuple[HostName, History]:
+    """
+    Give the name and the history that *row* holds.
+
+    Raises:
+        DamagedRowError: it does not hold one.
+    """
+    try:
+        name, directory, failures, next_attempt_at, failed, last_error, attempt_started_at = row
+        return HostName.parse(name), History(
+            consecutive_failures=int(failures),
+            next_attempt_at=_optional_moment(next_attempt_at),
+            failed_authorizations=tuple(_moment(int(digits)) for digits in failed.split()),
+            last_error=str(last_error),
+            attempt_started_at=_optional_moment(attempt_started_at),
+            directory=str(directory),
+        )
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise DamagedRowError(f"it holds no history ({type(error).__name__})") from None
+
+
+def account_row(directory: str, account: AccountRecord) -> Row:
+    """
+    Give the row of the *account* at *directory*, in the order of `ACCOUNT_COLUMNS`.
+    """
+    row = (directory, account.url, account.key)
+    return (*row, _checksum(row, _ACCOUNT_TEXTS))
+
+
+def account_of(row: Row) -> AccountRecord:
+    """
+    Give the account that *row* holds.
+
+    Raises:
+        DamagedRowError: the checksum does not fit the rest.
+    """
+    _verify(row, _ACCOUNT_TEXTS)
+    _, url, key, _ = row
+    return AccountRecord(key=key, url=url)
+
+
+def _checksum(row: Row, texts: int) -> bytes:
+    """
+    Give SHA-256 over *row*: its first *texts* values, then bytes. It tells damage; it is no defence against a forger.
+    """
+    text = repr(row[:texts]).encode("utf-8", "backslashreplace")
+    return hashlib.sha256(text + b"".join(row[texts:])).digest()
+
+
+def _verify(row: Row, texts: int) -> None:
+    """
+    Make sure that *row* ends with the checksum of the rest.
+
+    Raises:
+        DamagedRowError: it does not.
+    """
+    try:
+        checksum = _checksum(row[:-1], texts)
+    except TypeError:  # text where bytes were written
+        checksum = b""
+    if checksum != row[-1]:
+        raise DamagedRowError("its checksum is wrong")
+
+
+def _split_der(joined: bytes) -> tuple[bytes, ...]:
+    """
+    Split certificates that were joined: each is one DER SEQUENCE that states its own length (X.690 §8.1.3).
+
+    Raises:
+        DamagedRowError: they are not.
+    """
+    certificates = []
+    position = 0
+    while position < len(joined):
+        end = _der_end(joined, position)
+        if end > len(joined):
+            raise DamagedRowError("its chain is cut off")
+        certificates.append(joined[position:end])
+        position = end
+    return tuple(certificates)
+
+
+def _der_end(joined: bytes, position: int) -> int:
+    header = joined[position : position + 2]
+    if len(header) < 2:
+        return position + 2
+    length_of_length = header[1] & 0x7F if header[1] & 0x80 else 0
+    content = position + 2 + length_of_length
+    length = int.from_bytes(joined[position + 2 : content], "big") if length_of_length else header[1]
+    return content + length
+
+
+def microseconds(moment: datetime) -> int:
+    """
+    Give *moment* in microseconds since 1970, exactly.
+    """
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _moment(since_1970: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=since_1970)
+
+
+def _optional_microseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else microseconds(moment)
+
+
+def _optional_moment(since_1970: int | None) -> datetime | None:
+    return None if since_1970 is None else _moment(since_1970)

@@ -1,0 +1,281 @@
+"""
+When to obtain a certificate and when to wait: lifetimes, failures, the CA's limits, jitter. Pure.
+
+`decide` is the only place that says whether a name gets an order now. `renewal_moment` draws when a new certificate
+will be due; `started`, `after_failure` and `after_success` say what an attempt leaves behind; `corrected` mends what a
+clock that was set has made absurd. Moments are wall time, a *fraction* is a random number in [0, 1). Serves the
+integration guide of Let's Encrypt, and RFC 8555 §6.6 (Retry-After).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import attrs
+
+from sptls.certs.records import NO_HISTORY, History
+from sptls.errors import AcmeError, AcmeProblem, AcmeUnreachable, BadCertificate, IssuanceFailed, SptlsError
+
+if TYPE_CHECKING:
+    from sptls.certs.records import StoredCertificate
+
+# Let's Encrypt refuses the sixth failed authorization of a name within an hour; four leave one for a clock's error.
+MAX_FAILED_AUTHORIZATIONS = 4
+# A minute more than the hour: the CA stamps a failure with its own clock, a moment after or before ours.
+LIMIT_WINDOW = timedelta(hours=1, minutes=1)
+
+# No attempt may run longer (the renewer ends it then), so one that was cut off has cost all it could by this time.
+LONGEST_ATTEMPT = timedelta(minutes=10)
+
+# 1, 5, 15 minutes, then hourly for two days, then every six hours.
+_FIRST_DELAYS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15))
+_HOURLY_DELAYS = 48
+_HOURLY = timedelta(hours=1)
+_LAST_DELAY = timedelta(hours=6)
+# ±10 %, so that names which failed together do not come back together.
+_DELAY_JITTER = 0.1
+
+# A CA that asks for more is asked again after a day all the same: its limits refill, its clock may be wrong.
+LONGEST_RETRY_AFTER = timedelta(hours=24)
+# Nothing above waits longer than a day, so a next attempt further off was stored by a clock that was ahead; an hour of
+# slack keeps a clock that is set back by seconds out of it.
+_ABSURD_WAIT = LONGEST_RETRY_AFTER + timedelta(hours=1)
+
+# Every order that ends in an unusable certificate uses up the exact-set limit (5 in 7 days) all the same.
+DELAY_AFTER_BAD_CERTIFICATE = timedelta(hours=1)
+
+# Let's Encrypt: at 2/3 of the lifetime; at half of it for lifetimes under ten days. Drawn from the stretch before, so
+# that certificates which came together do not fall due together, and none is late.
+_SHORT_LIFETIME = timedelta(days=10)
+_SHORT_STRETCH = (0.45, 1 / 2)
+_LONG_STRETCH = (0.60, 2 / 3)
+# A CA whose certificates live a few seconds, or are backdated by their lifetime, must not make us order without end.
+_SHORTEST_RENEWAL = timedelta(seconds=5)
+
+# A CA's problem documents can be long; this much of one is kept.
+_ERROR_CHARACTERS = 2000
+
+
+class Reason(Enum):
+    """
+    Why a certificate is needed.
+    """
+
+    MISSING = "there is none"
+    RENEWAL = "it is due for renewal"
+    DIRECTORY = "it came from another ACME directory"
+
+
+@attrs.frozen
+class Obtain:
+    """
+    Order a certificate now, because of *reason*.
+    """
+
+    reason: Reason
+
+
+_OBTAIN_MISSING, _OBTAIN_RENEWAL, _OBTAIN_DIRECTORY = map(Obtain, Reason)
+
+
+@attrs.frozen
+class Wait:
+    """
+    Do nothing before *until*, which is in the future.
+    """
+
+    until: datetime
+
+
+@attrs.frozen
+class Failure:
+    """
+    What a failed attempt left: *error* in words, what it cost at the CA, and how long the CA wants to be left alone.
+
+    *kind* is coarser than the words, which may have numbers in them: what changes when the cause changes. An *outage*
+    is the CA's, every other name would fail in the same way. An *unexpected* one is a fault of ours.
+    """
+
+    error: str
+    failed_authorizations: int = 0
+    retry_after_seconds: float | None = None
+    kind: str = ""
+    is_outage: bool = False
+    is_unexpected: bool = False
+
+    @classmethod
+    def of(cls, error: BaseException, challenge_types: int) -> Failure:
+        """
+        Judge what ended an attempt; where its cost is not known it counts as all that it can be.
+        """
+        if isinstance(error, IssuanceFailed):
+            return cls._known(error.cause, error.failed_authorizations)
+        if isinstance(error, SptlsError):
+            return cls._known(error, 0)
+        if isinstance(error, TimeoutError):
+            minutes = LONGEST_ATTEMPT / timedelta(minutes=1)
+            return cls(f"no certificate after {minutes:.0f} minutes", challenge_types, kind="TimeoutError")
+        # Its text may hold anything; it goes to the log with the traceback, not into the store and the status.
+        words = f"an unexpected {type(error).__name__}; the log has the traceback"
+        return cls(words, challenge_types, kind=type(error).__name__, is_unexpected=True)
+
+    @classmethod
+    def _known(cls, cause: SptlsError, failed_authorizations: int) -> Failure:
+        retry_after_seconds = cause.retry_after_seconds if isinstance(cause, AcmeError) else None
+        if isinstance(cause, BadCertificate):
+            retry_after_seconds = DELAY_AFTER_BAD_CERTIFICATE.total_seconds()
+        return cls(
+            error=str(cause)[:_ERROR_CHARACTERS],
+            failed_authorizations=failed_authorizations,
+            retry_after_seconds=retry_after_seconds,
+            kind=f"{type(cause).__name__} {cause.type}" if isinstance(cause, AcmeProblem) else type(cause).__name__,
+            is_outage=isinstance(cause, AcmeUnreachable),
+        )
+
+
+def decide(
+    certificate: StoredCertificate | None, history: History, now: datetime, *, directory: str, challenge_types: int
+) -> Obtain | Wait:
+    """
+    Tell whether a name is to get a certificate from *directory* now, or when to look again.
+
+    An attempt may fail one authorization for each of the *challenge_types*; it does not start unless that fits
+    into the hour's limit. The *history* is one that `corrected` has seen.
+    """
+    if certificate is not None and certificate.directory == directory and certificate.renew_at > now:
+        return Wait(certificate.renew_at)
+    # Another CA knows nothing of failures here. Most names have none; that 100,000 of them start at once hangs on it.
+    if history is not NO_HISTORY and history.directory == directory:
+        earliest = _earliest_attempt(history, now, challenge_types)
+        if earliest > now:
+            return Wait(earliest)
+    if certificate is None:
+        return _OBTAIN_MISSING
+    return _OBTAIN_RENEWAL if certificate.directory == directory else _OBTAIN_DIRECTORY
+
+
+def renewal_moment(not_before: datetime, not_after: datetime, obtained_at: datetime, fraction: float) -> datetime:
+    """
+    Draw the moment when a certificate obtained at *obtained_at* is due for renewal.
+
+    The lifetime counts from *obtained_at* where the CA backdates, so that no certificate is due when it comes.
+    """
+    begin = max(not_before, obtained_at)
+    lifetime = not_after - begin
+    first, last = _SHORT_STRETCH if not_after - not_before < _SHORT_LIFETIME else _LONG_STRETCH
+    return max(begin + lifetime * (first + (last - first) * fraction), obtained_at + _SHORTEST_RENEWAL)
+
+
+def started(history: History, now: datetime, *, directory: str, challenge_types: int) -> History:
+    """
+    Give the history with an attempt running since *now*; stored before the CA is asked for anything.
+
+    An earlier attempt of which no end is known (the process was killed) counts as all that it may have cost.
+    """
+    if history.directory != directory:
+        return History(directory=directory, attempt_started_at=now)
+    return attrs.evolve(history, failed_authorizations=_counted(history, now, challenge_types), attempt_started_at=now)
+
+
+def after_success(history: History, now: datetime) -> History:
+    """
+    Give the history after a certificate came: clean, but for what the CA still counts.
+    """
+    return History(failed_authorizations=_recent(history.failed_authorizations, now), directory=history.directory)
+
+
+def after_failure(
+    history: History,
+    failure: Failure,
+    now: datetime,
+    *,
+    not_after: datetime | None,
+    challenge_types: int,
+    fraction: float,
+) -> History:
+    """
+    Give the history after a failed attempt, its next attempt drawn; *not_after* is when the name's certificate expires.
+    """
+    failures = history.consecutive_failures + 1
+    recent = _recent(history.failed_authorizations, now)
+    failed = tuple(sorted((*recent, *[now] * failure.failed_authorizations)))
+    delay = _delay(failures, fraction)
+    if not_after is not None and not_after > now:
+        # Near expiry a quarter of what is left keeps trying until the end; the CA's limits hold all the same.
+        delay = min(delay, max((not_after - now) / 4, _delay(1, fraction)))
+    retry_after = min(timedelta(seconds=max(0.0, failure.retry_after_seconds or 0.0)), LONGEST_RETRY_AFTER)
+    return History(
+        consecutive_failures=failures,
+        next_attempt_at=max(now + max(delay, retry_after), _limit_allows(failed, now, challenge_types)),
+        failed_authorizations=failed,
+        last_error=failure.error,
+        directory=history.directory,
+    )
+
+
+def corrected(history: History, now: datetime) -> History:
+    """
+    Give the history with moments that a clock set back has put into the future brought to where they do no harm.
+
+    A failure of the future counts as just happened, a next attempt beyond any delay of ours as due after the usual one.
+    """
+    failed, next_attempt_at, begun = history.failed_authorizations, history.next_attempt_at, history.attempt_started_at
+    if next_attempt_at is not None and next_attempt_at - now > _ABSURD_WAIT:
+        next_attempt_at = now + _delay(history.consecutive_failures, 1.0)
+    if begun is not None and begun > now:
+        begun = now
+    # One that was cut off counts as failed at the latest moment it can have been.
+    if failed and failed[-1] - now > LONGEST_ATTEMPT:
+        failed = tuple(min(moment, now) for moment in failed)
+    is_sound = (
+        failed is history.failed_authorizations
+        and next_attempt_at is history.next_attempt_at
+        and begun is history.attempt_started_at
+    )
+    if is_sound:
+        return history
+    return attrs.evolve(
+        history, failed_authorizations=failed, next_attempt_at=next_attempt_at, attempt_started_at=begun
+    )
+
+
+def _delay(failures: int, fraction: float) -> timedelta:
+    """
+    Give the delay after the *failures*-th failure in a row (from 1), ±10 %.
+    """
+    if failures <= len(_FIRST_DELAYS):
+        delay = _FIRST_DELAYS[max(failures, 1) - 1]
+    else:
+        delay = _HOURLY if failures <= len(_FIRST_DELAYS) + _HOURLY_DELAYS else _LAST_DELAY
+    return delay * (1 - _DELAY_JITTER + 2 * _DELAY_JITTER * fraction)
+
+
+def _earliest_attempt(history: History, now: datetime, challenge_types: int) -> datetime:
+    allowed = _limit_allows(_counted(history, now, challenge_types), now, challenge_types)
+    return allowed if history.next_attempt_at is None else max(history.next_attempt_at, allowed)
+
+
+def _counted(history: History, now: datetime, challenge_types: int) -> tuple[datetime, ...]:
+    """
+    Give what the CA counts, with an attempt that has no known end as failed in full, as late as possible.
+    """
+    failed = history.failed_authorizations
+    if history.attempt_started_at is not None:
+        failed = tuple(sorted((*failed, *[history.attempt_started_at + LONGEST_ATTEMPT] * challenge_types)))
+    return _recent(failed, now)
+
+
+def _recent(failed: tuple[datetime, ...], now: datetime) -> tuple[datetime, ...]:
+    begin = now - LIMIT_WINDOW
+    return tuple([moment for moment in failed if moment > begin])
+
+
+def _limit_allows(recent: tuple[datetime, ...], now: datetime, challenge_types: int) -> datetime:
+    """
+    Give the first moment, from *now* on, when one more attempt can't break the limit.
+    """
+    cost = min(challenge_types, MAX_FAILED_AUTHORIZATIONS)
+    too_many = len(recent) + cost - MAX_FAILED_AUTHORIZATIONS
+    return recent[too_many - 1] + LIMIT_WINDOW if too_many > 0 else now

@@ -1,0 +1,698 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from sptls.certs import schedule
+from sptls.certs.records import NO_HISTORY, History, Loaded, StoredCertificate
+from sptls.certs.renewer import (
+    LOOK_AGAIN_SECONDS,
+    OUTAGE_PAUSE_SECONDS,
+    RESERVED_FOR_CLIENTS,
+    STOP_SECONDS,
+    NameState,
+    Renewer,
+)
+from sptls.certs.store import InlineWorker, Store
+from sptls.errors import AcmeProblem, AcmeUnreachable, BadCertificate, IssuanceFailed, StoreError, ValidationFailed
+from sptls.interfaces import IIssuer
+from sptls.names import HostName
+from tests.certs.authority import NOW
+from tests.certs.stored import CA, CLICK, bundle_for, outcome, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from sptls.certs.bundle import CertificateBundle
+
+OTHER = HostName("other.example.com")
+UNREACHABLE = IssuanceFailed(AcmeUnreachable("newOrder", "connection refused"))
+INVALID = IssuanceFailed(ValidationFailed("click.example.com", ()), failed_authorizations=2)
+FULL = StoreError("/var/lib/sptls/store.db", "the disk is full")
+
+
+@implementer(IIssuer)
+class Issuer:
+    """
+    Makes certificates when the test says so; `answer` decides at once where it is set.
+    """
+
+    directory = CA
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self.asked: list[HostName] = []
+        self.running: dict[HostName, Deferred[None]] = {}
+        self.cancelled: list[HostName] = []
+        self.answer: Callable[[HostName], Exception | None] | None = None
+        self.lifetime = timedelta(days=60)
+        self.ignores_cancelling = False
+        self.mistaken_for: HostName | None = None
+
+    async def issue(self, name: HostName) -> CertificateBundle:
+        """
+        Make a certificate, now or when the test says so.
+        """
+        self.asked.append(name)
+        if self.answer is None:
+            waiting: Deferred[None] = Deferred()
+            self.running[name] = waiting
+            try:
+                await waiting
+            except CancelledError:
+                self.cancelled.append(name)
+                if self.ignores_cancelling:
+                    await Deferred()
+                raise
+            finally:
+                self.running.pop(name, None)
+        elif (error := self.answer(name)) is not None:
+            raise error
+        now = self._now().replace(microsecond=0)
+        return bundle_for(self.mistaken_for or name, now, now + self.lifetime)
+
+    def finish(self, *names: HostName) -> None:
+        """
+        Let the orders for *names* succeed.
+        """
+        for name in names:
+            self.running[name].callback(None)
+
+    def fail(self, name: HostName, error: Exception) -> None:
+        """
+        Let the order for *name* end in *error*.
+        """
+        self.running[name].errback(error)
+
+
+class FullStore(Store):
+    """
+    A store whose disk can be full.
+    """
+
+    error: StoreError | None = None
+
+    async def put_certificate(self, certificate: StoredCertificate, history: History = NO_HISTORY) -> None:
+        """
+        Write a certificate, if there is room.
+        """
+        if self.error is not None:
+            raise self.error
+        await super().put_certificate(certificate, history)
+
+    async def put_history(self, name: HostName, history: History) -> None:
+        """
+        Write a history, if there is room.
+        """
+        if self.error is not None:
+            raise self.error
+        await super().put_history(name, history)
+
+
+@attrs.define
+class Setting:
+    """
+    A renewer with its surroundings; time passes only as the test says, `set_by` is how far the wall clock was set.
+    """
+
+    path: Path
+    clock: Clock = attrs.field(factory=Clock)
+    set_by: timedelta = timedelta()
+    served: dict[HostName, CertificateBundle] = attrs.field(factory=dict)
+    failures: list[tuple[HostName, datetime, str]] = attrs.field(factory=list)
+    issuer: Issuer = attrs.field(init=False)
+    store: FullStore = attrs.field(init=False)
+    renewer: Renewer = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.issuer = Issuer(self.now)
+        self.restart()
+
+    def now(self) -> datetime:
+        """
+        Give the wall time.
+        """
+        return NOW + self.set_by + timedelta(seconds=self.clock.seconds())
+
+    def restart(self) -> None:
+        """
+        Begin with a new process on the same store, as after a kill -9.
+        """
+        self.store = FullStore(self.path, InlineWorker(), self.now, CA)
+        self.renewer = Renewer(
+            self.issuer,
+            self.store,
+            self.clock,
+            self.now,
+            lambda: 0.5,
+            issued=self.served.__setitem__,
+            failed=lambda name, until, error: self.failures.append((name, until, error)),
+        )
+
+    def start(self, *names: HostName) -> None:
+        """
+        Start with what is stored.
+        """
+        self.renewer.start(names, outcome(self.store.load()))
+
+    def advance(self, **amount: float) -> None:
+        """
+        Let time pass.
+        """
+        self.clock.advance(timedelta(**amount).total_seconds())
+
+    def state(self, name: HostName = CLICK) -> NameState:
+        """
+        Tell how *name* stands.
+        """
+        found = self.renewer.state(name)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Iterator[Setting]:
+    """
+    A renewer on a real store, not started.
+    """
+    setting = Setting(tmp_path / "store.db")
+    yield setting
+    setting.issuer.ignores_cancelling = False
+    stopping = Deferred.fromCoroutine(setting.renewer.stop())
+    setting.clock.advance(STOP_SECONDS)
+    assert stopping.called
+    outcome(setting.store.close())
+
+
+def names(count: int) -> list[HostName]:
+    """
+    Give *count* names.
+    """
+    return [HostName(f"n{number}.example.com") for number in range(count)]
+
+
+def test_double_is_an_issuer(setting: Setting) -> None:
+    """
+    The double keeps the contract that the real issuers keep.
+    """
+    verifyObject(IIssuer, setting.issuer)
+
+
+def test_missing_certificate_is_obtained_stored_and_served(setting: Setting) -> None:
+    """
+    A configured name gets its certificate without any client.
+    """
+    setting.start(CLICK)
+    assert "issuing" == setting.state().state
+    setting.issuer.finish(CLICK)
+    loaded = outcome(setting.store.load())
+    assert setting.served == {CLICK: loaded.certificates[CLICK].bundle}
+    assert (
+        NameState("valid", NOW + timedelta(days=60), loaded.certificates[CLICK].renew_at, "", None) == setting.state()
+    )
+
+
+def test_hundred_clients_are_one_order(setting: Setting) -> None:
+    """
+    However many wait for a name, it is ordered once.
+    """
+    setting.start(CLICK)
+    for _ in range(100):
+        setting.renewer.want(CLICK)
+    setting.issuer.finish(CLICK)
+    setting.renewer.want(CLICK)
+    assert [CLICK] == setting.issuer.asked
+
+
+def test_unknown_name_is_never_ordered(setting: Setting) -> None:
+    """
+    Only names that were configured are.
+    """
+    setting.start(CLICK)
+    setting.renewer.want(OTHER)
+    assert ([CLICK], None) == (setting.issuer.asked, setting.renewer.state(OTHER))
+
+
+def test_thirty_two_orders_run_at_a_time(setting: Setting) -> None:
+    """
+    The rest waits for a free slot, in the order of the configuration.
+    """
+    some = names(40)
+    setting.start(*some)
+    assert some[:32] == list(setting.issuer.running)
+    setting.issuer.finish(*some[:3])
+    assert some[3:35] == list(setting.issuer.running)
+    assert ("valid", "issuing", "waiting") == tuple(setting.state(some[at]).state for at in (0, 34, 35))
+
+
+def test_wanted_name_goes_first_and_has_slots_of_its_own(setting: Setting) -> None:
+    """
+    A name that a client waits for starts although 32 run; beyond the reserve it is next.
+    """
+    some = names(60)
+    setting.start(*some)
+    wanted = some[-1 : -RESERVED_FOR_CLIENTS - 3 : -1]
+    for name in wanted:
+        setting.renewer.want(name)
+    assert [*some[:32], *wanted[:RESERVED_FOR_CLIENTS]] == setting.issuer.asked
+    setting.issuer.finish(some[0])
+    assert wanted[RESERVED_FOR_CLIENTS] == setting.issuer.asked[-1]
+
+
+def test_many_names_that_answer_at_once_do_not_pile_up(setting: Setting) -> None:
+    """
+    Orders that end before they are waited for are no deeper recursion: 500 of them end well.
+    """
+    setting.issuer.answer = lambda _name: IssuanceFailed(AcmeProblem(400, "malformed"))
+    some = names(500)
+    setting.start(*some)
+    assert (some, 500) == (setting.issuer.asked, len(setting.failures))
+
+
+def test_restart_asks_for_nothing(setting: Setting) -> None:
+    """
+    Stored certificates that are not due cost the CA nothing.
+    """
+    for name in names(5):
+        outcome(setting.store.put_certificate(stored(name.text)))
+    setting.start(*names(5))
+    setting.advance(days=49)
+    assert [] == setting.issuer.asked
+
+
+def test_renewal_happens_at_its_moment_without_clients(setting: Setting) -> None:
+    """
+    At the stored moment, not before, a new certificate replaces the old one in store and service.
+    """
+    outcome(setting.store.put_certificate(stored()))
+    setting.start(CLICK)
+    setting.clock.pump([LOOK_AGAIN_SECONDS] * (50 * 24 - 1))
+    assert [] == setting.issuer.asked
+    setting.advance(hours=1)
+    assert ([CLICK], "renewing") == (setting.issuer.asked, setting.state().state)
+    setting.issuer.lifetime = timedelta(days=20)
+    setting.issuer.finish(CLICK)
+    assert stored().bundle != setting.served[CLICK]
+    assert setting.served[CLICK] == outcome(setting.store.load()).certificates[CLICK].bundle
+
+
+def test_twenty_second_certificates_are_renewed_for_ever(setting: Setting) -> None:
+    """
+    Ten short lives in a row, each renewed before its end.
+    """
+    setting.issuer.answer = lambda _name: None
+    setting.issuer.lifetime = timedelta(seconds=20)
+    setting.start(CLICK)
+    for _ in range(200):
+        setting.advance(seconds=0.5)
+        assert setting.now() < setting.served[CLICK].not_after
+    assert 10 <= len(setting.issuer.asked) <= 12
+
+
+def test_failing_renewal_is_followed_by_the_next(setting: Setting) -> None:
+    """
+    The loop does not die of a failure: the old certificate stays, the name is tried again, and others go on.
+    """
+    outcome(setting.store.put_certificate(stored()))
+    setting.start(CLICK)
+    setting.advance(days=50)
+    setting.issuer.fail(CLICK, UNREACHABLE)
+    assert ({}, "failing") == (setting.served, setting.state().state)
+    assert stored() == outcome(setting.store.load()).certificates[CLICK]
+    setting.advance(seconds=60)
+    setting.issuer.fail(CLICK, ZeroDivisionError("a fault of ours"))
+    setting.advance(minutes=5)
+    setting.issuer.lifetime = timedelta(days=20)
+    setting.issuer.finish(CLICK)
+    assert ([CLICK] * 3, "valid", "") == (setting.issuer.asked, setting.state().state, setting.state().last_error)
+
+
+def test_failed_name_waits_however_many_clients_come(setting: Setting) -> None:
+    """
+    A failure is told at once with the next moment, and until then nobody makes us order.
+    """
+    setting.start(CLICK)
+    setting.issuer.fail(CLICK, UNREACHABLE)
+    assert [(CLICK, NOW + timedelta(minutes=1), str(UNREACHABLE))] == setting.failures
+    for _ in range(59):
+        setting.renewer.want(CLICK)
+        setting.advance(seconds=1)
+    assert [CLICK] == setting.issuer.asked
+    setting.advance(seconds=1)
+    assert [CLICK] * 2 == setting.issuer.asked
+
+
+def test_client_at_the_very_moment_gets_an_order(setting: Setting) -> None:
+    """
+    A client that comes when the wait is over does not have to wait for the timer.
+    """
+    setting.start(CLICK)
+    setting.issuer.fail(CLICK, UNREACHABLE)
+    setting.clock.rightNow += 60
+    setting.renewer.want(CLICK)
+    assert [CLICK] * 2 == setting.issuer.asked
+
+
+def test_failures_survive_a_restart(setting: Setting) -> None:
+    """
+    A new process knows what failed: it says so, and waits for the same moment.
+    """
+    setting.start(CLICK)
+    setting.issuer.fail(CLICK, INVALID)
+    told = list(setting.failures)
+    outcome(setting.renewer.stop())
+    setting.restart()
+    setting.start(CLICK)
+    assert (told * 2, [CLICK]) == (setting.failures, setting.issuer.asked)
+    setting.advance(minutes=1)
+    assert [CLICK] * 2 == setting.issuer.asked
+
+
+def test_killed_orders_count_in_full(setting: Setting) -> None:
+    """
+    After one kill -9 in mid-order the name is ordered at once, after the second only when the CA's limit allows it.
+    """
+    for _ in range(3):
+        setting.start(CLICK)
+        setting.clock.calls.clear()
+        setting.restart()
+    assert [CLICK] * 2 == setting.issuer.asked
+    assert [(CLICK, NOW + timedelta(hours=1, minutes=11), "")] == setting.failures
+    setting.start(CLICK)
+
+
+def test_name_that_waits_for_the_limit_says_so(setting: Setting) -> None:
+    """
+    Refused for an hour without a failure on record, a name tells people why and until when.
+    """
+    for _ in range(3):
+        setting.start(CLICK)
+        setting.clock.calls.clear()
+        setting.restart()
+    setting.start(CLICK)
+    state = setting.state()
+    assert ("failing", NOW + timedelta(hours=1, minutes=11)) == (state.state, state.next_attempt_at)
+    assert "cut off" in state.last_error
+    setting.advance(hours=1, minutes=11)
+    assert ("issuing", "") == (setting.state().state, setting.state().last_error)
+
+
+def test_dead_name_stays_under_the_limit(setting: Setting) -> None:
+    """
+    A name that never validates is tried for ever, with no more than four failed authorizations in an hour.
+    """
+    setting.issuer.answer = lambda _name: INVALID
+    setting.start(CLICK)
+    times = []
+    for _ in range(24 * 60):
+        before = len(setting.issuer.asked)
+        setting.renewer.want(CLICK)
+        setting.advance(minutes=1)
+        times += [setting.clock.seconds()] * (len(setting.issuer.asked) - before)
+    assert all(third - first > 3600 for first, third in zip(times, times[2:], strict=False))
+    assert 20 <= len(times) <= 26
+
+
+def test_order_that_hangs_is_ended(setting: Setting) -> None:
+    """
+    After ten minutes an order is given up, whatever the issuer does.
+    """
+    setting.start(CLICK)
+    setting.advance(seconds=schedule.LONGEST_ATTEMPT.total_seconds())
+    assert ([CLICK], "no certificate after 10 minutes") == (setting.issuer.cancelled, setting.state().last_error)
+
+
+def test_certificate_for_another_name_is_not_served(setting: Setting) -> None:
+    """
+    What the store refuses is a failure: nothing is served, and the next order is an hour away.
+    """
+    setting.issuer.mistaken_for = OTHER
+    setting.start(CLICK)
+    setting.issuer.finish(CLICK)
+    assert {} == setting.served
+    assert [NOW + timedelta(hours=1)] == [until for _name, until, _error in setting.failures]
+
+
+def test_full_disk_does_not_lose_a_certificate(setting: Setting) -> None:
+    """
+    It is served from memory, not ordered again, and stored when there is room; the log says it once.
+    """
+    setting.start(CLICK)
+    setting.store.error = FULL
+    with capturedLogs() as events:
+        setting.issuer.finish(CLICK)
+        setting.renewer.want(CLICK)
+        setting.advance(minutes=1)
+        setting.store.error = None
+        setting.advance(minutes=1)
+    assert [LogLevel.error, LogLevel.info, LogLevel.info] == [event["log_level"] for event in events]
+    assert [CLICK] == setting.issuer.asked
+    assert setting.served == {CLICK: outcome(setting.store.load()).certificates[CLICK].bundle}
+
+
+def test_full_disk_does_not_keep_clients_waiting(setting: Setting) -> None:
+    """
+    A name without a certificate is ordered although the attempt can't be recorded: somebody waits for it.
+    """
+    setting.store.error = FULL
+    setting.start(CLICK)
+    setting.issuer.finish(CLICK)
+    assert [CLICK] == list(setting.served)
+
+
+def test_full_disk_postpones_renewals(setting: Setting) -> None:
+    """
+    An order that no restart would know of is not begun while the old certificate serves.
+    """
+    outcome(setting.store.put_certificate(stored()))
+    setting.store.error = FULL
+    setting.start(CLICK)
+    setting.advance(days=50)
+    assert ([], str(FULL)) == (setting.issuer.asked, setting.state().last_error)
+    setting.store.error = None
+    setting.advance(minutes=1)
+    assert [CLICK] == setting.issuer.asked
+
+
+def test_outage_pauses_the_background_but_not_clients(setting: Setting) -> None:
+    """
+    While the CA is out not every name fails in turn; a client's name is tried all the same.
+    """
+    some = names(40)
+    setting.start(*some)
+    setting.issuer.fail(some[0], UNREACHABLE)
+    setting.issuer.finish(some[1])
+    assert some[:32] == setting.issuer.asked
+    setting.renewer.want(some[39])
+    assert [*some[:32], some[39]] == setting.issuer.asked
+    setting.clock.advance(OUTAGE_PAUSE_SECONDS)
+    assert some[32] == setting.issuer.asked[33]
+
+
+def test_urgent_renewals_go_before_new_names(setting: Setting) -> None:
+    """
+    What is about to expire comes before names that never had a certificate.
+    """
+    some = names(40)
+    outcome(setting.store.put_certificate(attrs.evolve(stored(some[39].text), renew_at=NOW)))
+    setting.start(*some)
+    assert some[39] == setting.issuer.asked[0]
+
+
+def test_stop_ends_orders(setting: Setting) -> None:
+    """
+    Orders in the middle are cancelled and waited for, nothing is scheduled any more, and the attempt stays recorded.
+    """
+    setting.start(CLICK)
+    outcome(setting.renewer.stop())
+    assert ([CLICK], []) == (setting.issuer.cancelled, setting.clock.getDelayedCalls())
+    assert NOW == outcome(setting.store.load()).histories[CLICK].attempt_started_at
+    setting.renewer.want(CLICK)
+    assert ([CLICK], []) == (setting.issuer.asked, setting.failures)
+
+
+def test_stop_does_not_wait_for_ever(setting: Setting) -> None:
+    """
+    An order that does not let itself be cancelled is left after five seconds.
+    """
+    setting.issuer.ignores_cancelling = True
+    setting.start(CLICK)
+    stopping = Deferred.fromCoroutine(setting.renewer.stop())
+    assert not stopping.called
+    with capturedLogs() as events:
+        setting.clock.advance(STOP_SECONDS)
+    assert (True, 1) == (stopping.called, len(events))
+
+
+def test_damaged_certificate_is_obtained_again_once(setting: Setting) -> None:
+    """
+    A stored one is set aside and replaced at once; a new one that is no better waits like any failure.
+    """
+    outcome(setting.store.put_certificate(stored()))
+    setting.start(CLICK)
+    setting.renewer.damaged(CLICK, BadCertificate("no context can be made of it"))
+    assert ({}, [CLICK]) == (outcome(setting.store.load()).certificates, setting.issuer.asked)
+    setting.issuer.finish(CLICK)
+    setting.renewer.damaged(CLICK, BadCertificate("no context can be made of it"))
+    setting.renewer.damaged(CLICK, BadCertificate("said twice"))
+    assert [(CLICK, NOW + timedelta(minutes=1), "no context can be made of it")] == setting.failures
+    assert ([CLICK], "failing") == (setting.issuer.asked, setting.state().state)
+
+
+def test_damaged_certificate_during_its_renewal_is_replaced_by_it(setting: Setting) -> None:
+    """
+    The order that runs already is the one that replaces it.
+    """
+    outcome(setting.store.put_certificate(attrs.evolve(stored(), renew_at=NOW)))
+    setting.start(CLICK)
+    setting.renewer.damaged(CLICK, BadCertificate("odd"))
+    setting.issuer.finish(CLICK)
+    assert ([CLICK], [CLICK]) == (setting.issuer.asked, list(outcome(setting.store.load()).certificates))
+
+
+def test_unknown_name_is_not_damaged(setting: Setting) -> None:
+    """
+    What is not taken care of is not set aside.
+    """
+    setting.start()
+    setting.renewer.damaged(CLICK, BadCertificate("odd"))
+    assert [] == setting.issuer.asked
+
+
+def test_names_come_and_go(setting: Setting) -> None:
+    """
+    A new name is served from the store or ordered, a removed one's order is cancelled, the others stay as they are.
+    """
+    outcome(setting.store.put_certificate(stored(OTHER.text)))
+    new = HostName("new.example.com")
+    setting.start(CLICK)
+    outcome(setting.renewer.set_names([OTHER, new]))
+    assert ([CLICK, new], [CLICK], None) == (
+        setting.issuer.asked,
+        setting.issuer.cancelled,
+        setting.renewer.state(CLICK),
+    )
+    assert {OTHER: stored(OTHER.text).bundle} == setting.served
+    outcome(setting.renewer.set_names([new]))
+    assert [new] == list(setting.issuer.running)
+    assert [] == setting.failures
+
+
+def test_name_removed_while_it_is_stored_is_not_served(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A write that is in progress is finished, for whoever configures the name again.
+    """
+    setting.start(CLICK)
+    writing: Deferred[None] = Deferred()
+
+    async def slow(certificate: StoredCertificate, history: History) -> None:
+        await writing
+        await Store.put_certificate(setting.store, certificate, history)
+
+    monkeypatch.setattr(setting.store, "put_certificate", slow)
+    setting.issuer.finish(CLICK)
+    outcome(setting.renewer.set_names([]))
+    writing.callback(None)
+    assert ({}, [CLICK]) == (setting.served, list(outcome(setting.store.load()).certificates))
+
+
+def test_clock_set_back_does_not_park_a_failed_name(setting: Setting) -> None:
+    """
+    A next attempt that has moved a year away is brought back, and whoever answers clients is told.
+    """
+    setting.start(CLICK)
+    setting.issuer.fail(CLICK, UNREACHABLE)
+    setting.set_by = timedelta(days=-5)
+    setting.renewer.want(CLICK)
+    assert NOW - timedelta(days=5) + timedelta(minutes=1.1) == setting.failures[-1][1]
+    setting.advance(minutes=2)
+    assert [CLICK] * 2 == setting.issuer.asked
+
+
+def test_clock_set_ahead_is_noticed_within_the_hour(setting: Setting) -> None:
+    """
+    A timer on monotonic time does not sleep over a renewal that wall time has made due.
+    """
+    outcome(setting.store.put_certificate(stored()))
+    setting.start(CLICK)
+    setting.set_by = timedelta(days=51)
+    setting.clock.advance(LOOK_AGAIN_SECONDS)
+    assert [CLICK] == setting.issuer.asked
+
+
+def test_faults_of_the_serving_side_do_not_end_the_loop(setting: Setting) -> None:
+    """
+    Whatever the callbacks raise, certificates are stored and failures waited out.
+    """
+
+    def broken(*_args: object) -> None:
+        raise ZeroDivisionError
+
+    setting.renewer._issued = setting.renewer._failed = broken
+    setting.start(CLICK, OTHER)
+    with capturedLogs() as events:
+        setting.issuer.finish(CLICK)
+        setting.issuer.fail(OTHER, UNREACHABLE)
+    setting.advance(minutes=1)
+    assert [CLICK, OTHER, OTHER] == setting.issuer.asked
+    assert 2 == sum(event["log_level"] == LogLevel.critical for event in events)
+
+
+def test_fault_while_failing_does_not_end_the_loop(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Even when the failure itself can't be written for an unforeseen reason, the name has its next attempt.
+    """
+
+    async def broken(_name: HostName, _history: History) -> None:
+        raise ZeroDivisionError
+
+    setting.start(CLICK)
+    monkeypatch.setattr(setting.store, "put_history", broken)
+    with capturedLogs() as events:
+        setting.issuer.fail(CLICK, UNREACHABLE)
+    monkeypatch.undo()
+    setting.advance(minutes=1)
+    assert [CLICK] * 2 == setting.issuer.asked
+    assert "an attempt broke off" in events[-1]["log_format"]
+
+
+def test_cancelled_by_the_issuer_itself_is_a_failure(setting: Setting) -> None:
+    """
+    An issuer that cancels an order on its own does not make the name vanish.
+    """
+    setting.start(CLICK)
+    setting.issuer.running[CLICK].cancel()
+    setting.advance(minutes=1)
+    assert [CLICK] * 2 == setting.issuer.asked
+
+
+def test_log_speaks_when_a_name_changes(setting: Setting) -> None:
+    """
+    The first failure, another cause, the recovery: a line each, not one for every attempt, and no key in any.
+    """
+    setting.start(CLICK)
+    with capturedLogs() as events:
+        for wait, error in [(1, UNREACHABLE), (5, UNREACHABLE), (15, IssuanceFailed(AcmeProblem(429, "rateLimited")))]:
+            setting.issuer.fail(CLICK, error)
+            setting.advance(minutes=wait)
+        setting.issuer.finish(CLICK)
+    assert [LogLevel.warn, LogLevel.warn, LogLevel.info] == [event["log_level"] for event in events]
+    assert "private" not in repr(events)
+    assert not any(isinstance(value, bytes) for event in events for value in event.values())
+
+
+def test_state_waits_behind_others(setting: Setting) -> None:
+    """
+    A name for which nothing was tried yet waits.
+    """
+    setting.renewer.start(names(40), Loaded())
+    assert NameState("waiting", None, None, "", None) == setting.state(names(40)[39])

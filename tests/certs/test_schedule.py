@@ -1,0 +1,382 @@
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sptls.certs import schedule
+from sptls.certs.bundle import CertificateBundle
+from sptls.certs.records import NO_HISTORY, History, StoredCertificate
+from sptls.certs.schedule import Failure, Obtain, Reason, Wait, after_failure, after_success, corrected, decide, started
+from sptls.errors import (
+    AcmeProblem,
+    AcmeUnreachable,
+    BadCertificate,
+    IssuanceFailed,
+    SptlsError,
+    StoreError,
+    ValidationFailed,
+)
+from sptls.names import HostName
+
+NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
+NAME = HostName("click.example.com")
+CA = "https://ca.example/directory"
+
+seconds = st.floats(min_value=0, max_value=400 * 86400, allow_nan=False).map(lambda value: timedelta(seconds=value))
+moments = st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)).map(lambda moment: moment.replace(tzinfo=UTC))  # noqa: DTZ001 - made aware at once
+fractions = st.floats(min_value=0, max_value=1, exclude_max=True)
+lifetimes = st.one_of(
+    st.floats(min_value=20, max_value=3600), st.floats(min_value=3600, max_value=398 * 86400), st.just(864000.0)
+).map(lambda value: timedelta(seconds=value))
+histories = st.builds(
+    History,
+    consecutive_failures=st.integers(0, 2000),
+    next_attempt_at=st.none() | moments,
+    failed_authorizations=st.lists(moments, max_size=8).map(lambda some: tuple(sorted(some))),
+    last_error=st.just("it failed"),
+    attempt_started_at=st.none() | moments,
+    directory=st.sampled_from(["", CA, "https://other.example/"]),
+)
+
+
+def certificate(renew_at: datetime, directory: str = CA) -> StoredCertificate:
+    """
+    Give a certificate due at *renew_at*; nothing else of it matters to the schedule.
+    """
+    bundle = CertificateBundle(b"", (b"",), (NAME,), NOW, NOW + timedelta(days=90), "CN=CA", "01")
+    return StoredCertificate(NAME, bundle, directory, renew_at)
+
+
+def decided(
+    held: StoredCertificate | None, history: History = NO_HISTORY, now: datetime = NOW, challenge_types: int = 2
+) -> Obtain | Wait:
+    """
+    Decide for the usual directory.
+    """
+    return decide(held, history, now, directory=CA, challenge_types=challenge_types)
+
+
+def failed(history: History, failure: Failure, now: datetime = NOW, not_after: datetime | None = None) -> History:
+    """
+    Give the history after a failure with two challenge types and no jitter.
+    """
+    return after_failure(history, failure, now, not_after=not_after, challenge_types=2, fraction=0.5)
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        (None, Obtain(Reason.MISSING)),
+        (certificate(NOW), Obtain(Reason.RENEWAL)),
+        (certificate(NOW + timedelta(days=1), "https://old.example/"), Obtain(Reason.DIRECTORY)),
+        (certificate(NOW + timedelta(days=1)), Wait(NOW + timedelta(days=1))),
+    ],
+)
+def test_decides_by_what_there_is(held: StoredCertificate | None, expected: Obtain | Wait) -> None:
+    """
+    A certificate is needed when there is none, when it is due, and when it came from another directory.
+    """
+    assert expected == decided(held)
+
+
+def test_waits_out_a_failure() -> None:
+    """
+    A name that failed is not tried before its next attempt, and is then.
+    """
+    history = History(1, NOW + timedelta(minutes=1), directory=CA)
+    assert Wait(NOW + timedelta(minutes=1)) == decided(None, history)
+    assert Obtain(Reason.MISSING) == decided(None, history, NOW + timedelta(minutes=1))
+
+
+def test_failures_at_another_ca_do_not_count() -> None:
+    """
+    Whoever goes from the staging directory to the real one is not made to wait for the old one's failures.
+    """
+    history = History(9, NOW + timedelta(hours=6), (NOW,) * 4, "dead", directory="https://staging.example/")
+    assert Obtain(Reason.MISSING) == decided(None, history)
+    assert History(directory=CA, attempt_started_at=NOW) == started(history, NOW, directory=CA, challenge_types=2)
+
+
+def test_delays_grow_as_documented() -> None:
+    """
+    1, 5, 15 minutes, hourly for two days, then every six hours.
+    """
+    history, delays = NO_HISTORY, []
+    for _ in range(54):
+        history = failed(history, Failure("dead"))
+        assert history.next_attempt_at is not None
+        delays.append((history.next_attempt_at - NOW) / timedelta(minutes=1))
+    assert [1, 5, 15, *[60] * 48, 360, 360, 360] == delays
+
+
+@given(fractions, st.integers(0, 60))
+def test_jitter_stays_within_a_tenth(fraction: float, failures: int) -> None:
+    """
+    No delay is more than 10 % off.
+    """
+    before = History(failures, directory=CA)
+    exact = failed(before, Failure("dead")).next_attempt_at
+    drawn = after_failure(
+        before, Failure("dead"), NOW, not_after=None, challenge_types=2, fraction=fraction
+    ).next_attempt_at
+    assert exact is not None
+    assert drawn is not None
+    assert abs((drawn - NOW) / (exact - NOW) - 1) <= 0.1 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("retry_after_seconds", "expected_minutes"),
+    [(None, 1), (-5.0, 1), (30.0, 1), (7200.0, 120), (1e9, 1440)],
+)
+def test_retry_after_pushes_the_next_attempt(retry_after_seconds: float | None, expected_minutes: int) -> None:
+    """
+    A CA's Retry-After counts when it is longer than our delay, up to a day.
+    """
+    history = failed(NO_HISTORY, Failure("busy", retry_after_seconds=retry_after_seconds))
+    assert NOW + timedelta(minutes=expected_minutes) == history.next_attempt_at
+
+
+def test_limit_pushes_the_next_attempt() -> None:
+    """
+    After four failed authorizations the next attempt waits until both of its own would fit.
+    """
+    first = failed(NO_HISTORY, Failure("dead", failed_authorizations=2))
+    second = failed(first, Failure("dead", failed_authorizations=2), NOW + timedelta(minutes=1))
+    assert NOW + schedule.LIMIT_WINDOW == second.next_attempt_at
+
+
+def test_one_challenge_type_may_try_more_often() -> None:
+    """
+    Each attempt costs as much as it can: with one type a fourth one fits into the hour, with two it does not.
+    """
+    history = History(failed_authorizations=(NOW,) * 3, directory=CA)
+    assert isinstance(decided(None, history, challenge_types=1), Obtain)
+    assert isinstance(decided(None, history, challenge_types=2), Wait)
+
+
+def test_internal_issuer_has_no_limit() -> None:
+    """
+    Where nothing is validated, nothing is counted.
+    """
+    history = started(NO_HISTORY, NOW, directory=CA, challenge_types=0)
+    assert Obtain(Reason.MISSING) == decided(None, history, challenge_types=0)
+
+
+def test_cut_off_attempt_counts_in_full() -> None:
+    """
+    After one kill -9 the name is tried again at once, after the second it waits for the CA's limit.
+    """
+    once = started(NO_HISTORY, NOW, directory=CA, challenge_types=2)
+    assert Obtain(Reason.MISSING) == decided(None, once)
+    twice = started(once, NOW + timedelta(seconds=5), directory=CA, challenge_types=2)
+    assert Wait(NOW + schedule.LONGEST_ATTEMPT + schedule.LIMIT_WINDOW) == decided(
+        None, twice, NOW + timedelta(seconds=10)
+    )
+
+
+def test_success_forgets_failures_but_not_what_the_ca_counts() -> None:
+    """
+    After a certificate the back-off starts anew; failed authorizations of this hour still count.
+    """
+    history = History(3, NOW, (NOW - timedelta(hours=2), NOW), "dead", NOW, CA)
+    assert History(failed_authorizations=(NOW,), directory=CA) == after_success(history, NOW)
+
+
+def test_failing_renewal_keeps_trying_towards_expiry() -> None:
+    """
+    Six hours are too long when a day is left, and one minute stays the least.
+    """
+    before = History(100, directory=CA)
+    for left, expected in [
+        (timedelta(days=9), timedelta(hours=6)),
+        (timedelta(hours=8), timedelta(hours=2)),
+        (timedelta(seconds=20), timedelta(minutes=1)),
+        (timedelta(hours=-1), timedelta(hours=6)),
+    ]:
+        assert NOW + expected == failed(before, Failure("dead"), not_after=NOW + left).next_attempt_at
+
+
+@given(lifetimes, fractions)
+def test_renewal_comes_at_the_documented_part_of_the_lifetime(lifetime: timedelta, fraction: float) -> None:
+    """
+    At 60 to 66.7 % of the lifetime, 45 to 50 % below ten days: never late, always before expiry.
+    """
+    moment = schedule.renewal_moment(NOW, NOW + lifetime, NOW, fraction)
+    part = (moment - NOW) / lifetime
+    first, last = (0.45, 0.5) if lifetime < timedelta(days=10) else (0.6, 2 / 3)
+    assert first - 1e-6 <= part <= last + 1e-6
+
+
+def test_short_lifetime_begins_at_ten_days() -> None:
+    """
+    A 160-hour certificate is renewed at half of its life, a 90-day one at two thirds, at the latest.
+    """
+    hours = [
+        round((schedule.renewal_moment(NOW, NOW + life, NOW, 1.0) - NOW) / timedelta(hours=1))
+        for life in (timedelta(hours=160), timedelta(days=90))
+    ]
+    assert [80, 1440] == hours
+
+
+@given(st.floats(min_value=0, max_value=86400), lifetimes, fractions)
+def test_backdated_certificate_is_not_due_at_once(backdated: float, lifetime: timedelta, fraction: float) -> None:
+    """
+    A CA that backdates by any part of the lifetime does not make us order in a circle.
+    """
+    not_before = NOW - timedelta(seconds=backdated)
+    moment = schedule.renewal_moment(not_before, NOW + lifetime, NOW, fraction)
+    assert NOW + timedelta(seconds=5) <= moment < NOW + lifetime
+
+
+def test_lifetime_of_a_second_is_not_ordered_every_second() -> None:
+    """
+    However short the CA makes its certificates, five seconds lie between two orders.
+    """
+    assert NOW + timedelta(seconds=5) == schedule.renewal_moment(NOW, NOW + timedelta(seconds=1), NOW, 0.0)
+
+
+@given(st.none() | seconds.map(lambda value: certificate(NOW + value)), histories, moments, st.integers(0, 2))
+def test_no_wait_ends_in_the_past(
+    held: StoredCertificate | None, history: History, now: datetime, challenge_types: int
+) -> None:
+    """
+    Whatever is stored and however the clock was set, a wait ends in the future, and never without end.
+    """
+    decision = decided(held, corrected(history, now), now, challenge_types)
+    if isinstance(decision, Wait):
+        assert decision.until > now
+        if held is None:
+            assert decision.until - now <= timedelta(hours=26)
+
+
+@given(histories, moments, st.integers(0, 2), fractions)
+def test_no_failure_is_followed_by_a_moment_in_the_past(
+    history: History, now: datetime, challenge_types: int, fraction: float
+) -> None:
+    """
+    The next attempt after a failure lies between a bit under a minute and a bit over a day ahead.
+    """
+    begun = started(corrected(history, now), now, directory=CA, challenge_types=challenge_types)
+    after = after_failure(
+        begun, Failure("dead", 2), now, not_after=None, challenge_types=challenge_types, fraction=fraction
+    )
+    assert after.next_attempt_at is not None
+    assert timedelta(seconds=54) <= after.next_attempt_at - now <= timedelta(hours=25)
+    assert sorted(after.failed_authorizations) == list(after.failed_authorizations)
+
+
+def test_clock_set_back_does_not_park_a_name() -> None:
+    """
+    Moments stored a year ahead come back: the failures count as now, the next attempt is one back-off away.
+    """
+    ahead = NOW + timedelta(days=365)
+    history = History(2, ahead, (ahead, ahead), "dead", ahead, CA)
+    expected = attrs.evolve(
+        history,
+        next_attempt_at=NOW + timedelta(minutes=5.5),
+        failed_authorizations=(NOW, NOW),
+        attempt_started_at=NOW,
+    )
+    assert expected == corrected(history, NOW)
+
+
+@given(histories, moments)
+def test_correction_is_final(history: History, now: datetime) -> None:
+    """
+    A corrected history needs no second correction.
+    """
+    once = corrected(history, now)
+    assert once is corrected(once, now)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            IssuanceFailed(AcmeProblem(429, "rateLimited", "slow down", retry_after_seconds=60.0)),
+            Failure("the CA refused with rateLimited: slow down", 0, 60.0, "AcmeProblem rateLimited"),
+        ),
+        (
+            IssuanceFailed(ValidationFailed("click.example.com", ()), failed_authorizations=2),
+            Failure(str(ValidationFailed("click.example.com", ())), 2, None, "ValidationFailed"),
+        ),
+        (
+            IssuanceFailed(AcmeUnreachable("newOrder", "refused")),
+            Failure("the CA could not be reached for newOrder: refused", kind="AcmeUnreachable", is_outage=True),
+        ),
+        (BadCertificate("expired"), Failure("expired", 0, 3600.0, "BadCertificate")),
+        (StoreError("/s", "full"), Failure("the store /s can't be used: full", kind="StoreError")),
+        (TimeoutError(), Failure("no certificate after 10 minutes", 2, kind="TimeoutError")),
+        (
+            ZeroDivisionError("with a secret"),
+            Failure(
+                "an unexpected ZeroDivisionError; the log has the traceback",
+                2,
+                kind="ZeroDivisionError",
+                is_unexpected=True,
+            ),
+        ),
+    ],
+)
+def test_failures_are_judged(error: Exception, expected: Failure) -> None:
+    """
+    What ended an attempt becomes words, a cost, and the CA's own wish; an unknown cost counts in full.
+    """
+    assert expected == Failure.of(error, challenge_types=2)
+
+
+def test_long_error_is_cut() -> None:
+    """
+    A CA's essay does not fill the store.
+    """
+
+    class LongError(SptlsError):
+        def __str__(self) -> str:
+            return "x" * 100000
+
+    assert 2000 == len(Failure.of(LongError(), 2).error)
+
+
+def dead_name_failures(chance: random.Random, challenge_types: int) -> list[datetime]:
+    """
+    Give when the CA saw authorizations fail of a name that never validates, over five days with crashes and wishes.
+    """
+    now, history, seen = NOW, NO_HISTORY, list[datetime]()
+    while now < NOW + timedelta(days=5):
+        history = corrected(history, now)
+        decision = decided(None, history, now, challenge_types)
+        if isinstance(decision, Wait):
+            assert decision.until > now
+            now = decision.until + timedelta(seconds=chance.choice([0, 0, 1, 5000]))
+            continue
+        history = started(history, now, directory=CA, challenge_types=challenge_types)
+        cost = chance.randint(0, challenge_types)
+        lasts = schedule.LONGEST_ATTEMPT * chance.random()
+        seen += [now + lasts * chance.random() for _ in range(cost)]
+        if chance.random() < 0.3:  # killed early in it; the CA goes on validating what it was asked to
+            now += lasts * chance.random() / 2
+            continue
+        now += lasts
+        failure = Failure("dead", cost, chance.choice([None, 10.0, 5000.0]))
+        history = after_failure(
+            history, failure, now, not_after=None, challenge_types=challenge_types, fraction=chance.random()
+        )
+    return sorted(seen)
+
+
+@settings(max_examples=25, deadline=None)
+@pytest.mark.parametrize("challenge_types", [1, 2])
+@given(seed=st.integers(0, 2**32))
+def test_dead_name_stays_under_the_limit(challenge_types: int, seed: int) -> None:
+    """
+    Never more than four failed authorizations in any hour, over crashes, and the name is tried for ever.
+    """
+    seen = dead_name_failures(random.Random(seed), challenge_types)  # noqa: S311 - a simulation
+    assert all(fifth - first > timedelta(hours=1) for first, fifth in zip(seen, seen[4:], strict=False))
+    assert all(later - earlier < timedelta(days=2) for earlier, later in pairwise(seen))
