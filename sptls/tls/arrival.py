@@ -1,0 +1,232 @@
+"""
+A connection before its handshake: the ClientHello is peeked, and the connection waits where it must.
+
+OpenSSL sees nothing until it is clear which context it gets, so that a handshake can wait for a certificate.
+Peeked bytes stay in the socket and would wake epoll again and again, so the mark SO_RCVLOWAT is set: to the bytes that
+the hello takes, or, for a connection that is held, to one more than are there. A wake below the mark means, nearly
+always, that the peer left or closed its side. What a hello gets is decided by `server`.
+"""
+# ruff: noqa: N802 - Twisted's names
+
+from __future__ import annotations
+
+from contextlib import suppress
+from socket import IPPROTO_TCP, MSG_PEEK, SO_RCVLOWAT, SOL_SOCKET, TCP_INFO
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from twisted.internet.interfaces import IReadDescriptor
+from zope.interface import implementer
+
+from sptls.tls.client_hello import MAX_HELLO_BYTES, ClientHello, NeedMore, NotTls, parse, plaintext_alert
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from twisted.python.failure import Failure
+
+    from sptls.deadlines import DeadlineQueue
+    from sptls.names import HostName
+    from sptls.tls.lingering import Lingering, SocketReactor
+
+# Post-quantum hellos take 1.8 KiB; where one takes more, there is a second look.
+_FIRST_LOOK_BYTES: Final = 4096
+# A hello cut into the smallest records takes about 50 looks; no client takes more.
+_MAX_WAKES: Final = 64
+# Short of memory, for this socket (many tiny segments) or for all, the kernel ignores the mark (tcp(7), tcp_mem).
+_REST_SECONDS: Final = 0.25
+_ESTABLISHED: Final = 1  # tcpi_state, include/net/tcp_states.h
+
+
+class Reception(Protocol):
+    """
+    Who decides what an arrival gets, and what it needs meanwhile.
+    """
+
+    reactor: SocketReactor
+    lingering: Lingering
+    hello_deadline: DeadlineQueue
+    hold_deadline: DeadlineQueue
+    waiting: set[Arrival]  # those that the reactor watches
+
+    def greet(self, arrival: Arrival, hello: ClientHello, /) -> None:
+        """
+        Decide about *arrival*, whose *hello* is there: `hand_over`, `hold` or `refuse` it.
+        """
+
+    def not_tls(self, arrival: Arrival, /) -> None:
+        """
+        Take note that *arrival* sent no hello; it is being closed.
+        """
+
+    def too_late(self, arrival: Arrival, /) -> None:
+        """
+        Decide about *arrival*, which waited for as long as it may.
+        """
+
+    def left(self, arrival: Arrival, /) -> None:
+        """
+        Take note that *arrival*, held until now, is not any more.
+        """
+
+
+@implementer(IReadDescriptor)
+class Arrival:
+    """
+    The connection on *socket* from *peer*; `look` begins.
+    """
+
+    __slots__ = ("_deadline", "_mark", "_reception", "_wakes", "held_for", "hello", "peer", "socket")
+
+    def __init__(self, reception: Reception, sock: socket, peer: tuple[Any, ...]) -> None:
+        self._reception, self.socket, self.peer = reception, sock, peer
+        self.hello: ClientHello | None = None
+        self.held_for: HostName | None = None
+        self._mark = 0  # bytes that must be there before there is news; 0: SO_RCVLOWAT as it was, 1
+        self._wakes = 0
+        self._deadline: DeadlineQueue | None = None  # set while the reactor watches
+
+    def look(self) -> None:
+        """
+        See whether the hello is there, without taking it from the socket.
+        """
+        try:
+            data = self.socket.recv(max(_FIRST_LOOK_BYTES, self._mark), MSG_PEEK)
+        except BlockingIOError:
+            data = b""
+        except OSError:
+            self.drop()
+            return
+        if len(data) < self._mark:
+            self._no_news()
+            return
+        match parse(data):
+            case ClientHello() as hello:
+                self.hello = hello
+                self._reception.greet(self, hello)
+            case NeedMore(total_bytes=total_bytes):
+                self._wait(total_bytes, self._reception.hello_deadline)
+            case NotTls(alert=alert):
+                self._reception.not_tls(self)
+                self.refuse(alert)
+
+    def hold(self, name: HostName) -> None:
+        """
+        Wait for *name*'s certificate; whoever decides asks again with `Reception.greet`.
+        """
+        self.held_for = name
+        self._wait_for_leaving()
+
+    def hand_over(self) -> socket:
+        """
+        Give the socket, as it was accepted, to who does the handshake.
+        """
+        self._wait_no_more()
+        if self._mark:
+            # Else OpenSSL, which reads the hello away, would not be told of a Finished smaller than the mark.
+            self.socket.setsockopt(SOL_SOCKET, SO_RCVLOWAT, 1)
+        return self.socket
+
+    def refuse(self, alert: int | None) -> None:
+        """
+        Send *alert*, if any, and close so that it arrives: what came is read away first, or closing sends RST.
+        """
+        self._wait_no_more()
+        with suppress(OSError):
+            with suppress(BlockingIOError):
+                self.socket.recv(MAX_HELLO_BYTES)
+            if alert is not None:
+                self.socket.send(plaintext_alert(alert))
+        self._reception.lingering.close(self.socket)
+
+    def drop(self) -> None:
+        """
+        Close without a word, with RST: nobody listens.
+        """
+        if self.socket.fileno() != -1:
+            self._wait_no_more()
+            self._reception.lingering.reset(self.socket)
+
+    def fileno(self) -> int:
+        """
+        Give the socket's descriptor, -1 when closed.
+        """
+        return self.socket.fileno()
+
+    def logPrefix(self) -> str:
+        """
+        Give the name for log lines.
+        """
+        return "tls"
+
+    def doRead(self) -> None:
+        """
+        Go on: more of the hello is there, or the peer left.
+        """
+        self._wakes += 1
+        if self._wakes > _MAX_WAKES:
+            self.drop()
+        elif self.hello is None:
+            self.look()
+        else:
+            self._wait_for_leaving()
+
+    def deadline_passed(self) -> None:
+        """
+        Have it decided: the hello, or the certificate, did not come in time.
+        """
+        self._reception.too_late(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        Close: the reactor found the connection dead, or is stopping.
+        """
+        self.drop()
+
+    def _wait_for_leaving(self) -> None:
+        """
+        Be woken by the next byte only, or by the peer's leaving; a TLS client has nothing to say until it is answered.
+        """
+        unread_bytes = len(self.socket.recv(MAX_HELLO_BYTES + 1, MSG_PEEK))
+        if unread_bytes > MAX_HELLO_BYTES:
+            self.drop()
+        elif self._deadline is self._reception.hold_deadline and unread_bytes < self._mark:
+            self._no_news()
+        else:
+            self._wait(unread_bytes + 1, self._reception.hold_deadline)
+
+    def _wait(self, mark: int, deadline: DeadlineQueue) -> None:
+        self._mark = mark
+        self.socket.setsockopt(SOL_SOCKET, SO_RCVLOWAT, mark)
+        if self._deadline is deadline:
+            return
+        if self._deadline is None:
+            self._reception.reactor.addReader(self)
+            self._reception.waiting.add(self)
+        else:
+            self._deadline.clear(self)
+        self._deadline = deadline
+        deadline.set(self)
+
+    def _wait_no_more(self) -> None:
+        if self._deadline is not None:
+            self._deadline.clear(self)
+            self._deadline = None
+            self._reception.reactor.removeReader(self)
+            self._reception.waiting.discard(self)
+        if self.held_for is not None:
+            self._reception.left(self)
+            self.held_for = None
+
+    def _no_news(self) -> None:
+        """
+        Woken below the mark: the peer closed, or else the kernel is short of memory, and would wake us again at once.
+        """
+        if self.socket.getsockopt(IPPROTO_TCP, TCP_INFO, 1)[0] != _ESTABLISHED:
+            self.drop()
+            return
+        self._reception.reactor.removeReader(self)
+        self._reception.reactor.callLater(_REST_SECONDS, self._watch_again)
+
+    def _watch_again(self) -> None:
+        if self._deadline is not None:
+            self._reception.reactor.addReader(self)

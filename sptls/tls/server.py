@@ -1,0 +1,310 @@
+"""
+The TLS server: what every arriving connection gets, and all connections there are.
+
+One for the process, with a listener for each socket. Decides nothing about certificates (`IServerContexts` does) nor
+about challenges (`IAlpnChallenges`); it puts the two in order, keeps who is held, counts, and ends all of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from sptls.interfaces import Hold, IAlpnChallenges, IServerContexts, Refuse
+from sptls.tls.arrival import Arrival
+from sptls.tls.client_hello import INTERNAL_ERROR, NO_APPLICATION_PROTOCOL, ClientHello
+from sptls.tls.contexts import ServerContext
+from sptls.tls.lingering import Lingering, SocketReactor
+from sptls.tls.listener import TlsListener
+from sptls.tls.transport import TlsTransport, TransportSurroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from socket import socket
+
+    from twisted.internet.interfaces import IProtocol
+
+    from sptls.config import LimitsConfig
+    from sptls.deadlines import Deadlines
+    from sptls.names import HostName
+
+_log = Logger()
+
+ACME_TLS: Final = b"acme-tls/1"  # RFC 8737 §6.2
+# Of the connections that may be open, the share that may be held: names whose certificates are there must find room
+# while a name without one is in a newsletter.
+_HELD_SHARE: Final = 0.5
+# Handshakes made in a row when a certificate arrives for which many wait: under 1 ms with ECDSA, 10 with RSA-4096,
+# before the other connections get their turn.
+_RELEASES_PER_TURN: Final = 4
+
+
+@attrs.define
+class TlsCounts:
+    """
+    What happened since the start; *open* and *holding* are how many there are now.
+    """
+
+    accepted: int = 0
+    open: int = 0
+    handshakes: int = 0
+    handshake_failures: int = 0
+    not_tls: int = 0
+    hello_timeouts: int = 0
+    refused: int = 0
+    held: int = 0
+    holding: int = 0
+    hold_timeouts: int = 0
+
+
+def answer(hello: ClientHello, contexts: IServerContexts, challenges: IAlpnChallenges) -> ServerContext | Hold | Refuse:
+    """
+    Tell what *hello* gets: a CA's validation goes first, and is never held (RFC 8737 §3).
+    """
+    if ACME_TLS in hello.alpn:
+        return challenges.alpn_context(hello.server_name) or Refuse(NO_APPLICATION_PROTOCOL)
+    return contexts.answer(hello.server_name)
+
+
+class TlsServer:
+    """
+    Serves TLS on any number of listening sockets, with *protocol_for* the ALPN name that was agreed.
+
+    Not more than `limits.connections` are open at once, all sockets together; the others stay in the backlog.
+    """
+
+    def __init__(
+        self,
+        reactor: SocketReactor,
+        contexts: IServerContexts,
+        challenges: IAlpnChallenges,
+        protocol_for: Callable[[bytes], IProtocol | None],
+        deadlines: Deadlines,
+        limits: LimitsConfig,
+        hold_seconds: float,
+    ) -> None:
+        self.reactor = reactor
+        self.counts = TlsCounts()
+        self.lingering = Lingering(reactor, deadlines, self._closed)
+        self.hello_deadline = deadlines.queue(limits.hello_seconds)
+        self.hold_deadline = deadlines.queue(hold_seconds)
+        self.waiting: set[Arrival] = set()
+        self.transports: set[TlsTransport] = set()
+        self._contexts, self._challenges, self._protocol_for = contexts, challenges, protocol_for
+        self._max_open, self._max_held = limits.connections, max(1, int(limits.connections * _HELD_SHARE))
+        self._surroundings = TransportSurroundings.make(reactor, deadlines, self.lingering, limits.hello_seconds)
+        self._listeners: list[TlsListener] = []
+        self._held: dict[HostName, dict[Arrival, None]] = {}
+        self._to_ask_again: deque[Arrival] = deque()
+        self._empty: list[Deferred[None]] = []
+        contexts.watch(self._settled)
+
+    def listen(self, sock: socket) -> TlsListener:
+        """
+        Accept on *sock*, which listens and does not block, from now on.
+        """
+        listener = TlsListener(self.reactor, sock, self.arrived, self._has_room)
+        self._listeners.append(listener)
+        listener.start()
+        return listener
+
+    def stop_accepting(self) -> None:
+        """
+        Close the listening sockets; who is connected stays so.
+        """
+        for listener in self._listeners:
+            listener.stop()
+
+    def finish_soon(self) -> None:
+        """
+        Ask every protocol to come to an end: by its ``finish_soon`` method, or where it has none by closing.
+        """
+        for transport in list(self.transports):
+            if transport.protocol is not None:
+                finish = getattr(transport.protocol, "finish_soon", transport.loseConnection)
+                try:
+                    finish()
+                except Exception:  # noqa: BLE001 - the others must be asked too
+                    _log.failure("a connection could not be asked to finish")
+
+    def abort_all(self) -> None:
+        """
+        Close everything that is open, now; every protocol is told before this returns.
+        """
+        for arrival in list(self.waiting):
+            arrival.drop()
+        for transport in list(self.transports):
+            transport.deadline_passed()
+        self.lingering.reset_all()
+
+    def when_empty(self) -> Deferred[None]:
+        """
+        Fire when no connection is open.
+        """
+        waiting: Deferred[None] = Deferred()
+        if self.counts.open:
+            self._empty.append(waiting)
+        else:
+            waiting.callback(None)
+        return waiting
+
+    def arrived(self, sock: socket, peer: tuple[Any, ...]) -> None:
+        """
+        Take an accepted connection; nothing that goes wrong with it reaches the listener.
+        """
+        self.counts.accepted += 1
+        self.counts.open += 1
+        sock.setblocking(False)
+        arrival = Arrival(self, sock, peer)
+        self._try(arrival, arrival.look)
+
+    # What arrivals ask (`arrival.Reception`)
+
+    def greet(self, arrival: Arrival, hello: ClientHello) -> None:
+        """
+        Decide about *arrival*, new or held, whose *hello* is there.
+        """
+        match answer(hello, self._contexts, self._challenges):
+            case ServerContext() as certificate:
+                self._hand_over(arrival, certificate)
+            case Hold(name=name):
+                self._hold(arrival, name)
+            case Refuse(alert=alert):
+                self.counts.refused += 1
+                arrival.refuse(alert)
+
+    def not_tls(self, arrival: Arrival) -> None:
+        """
+        Count it; no log line, since anyone can send anything.
+        """
+        self.counts.not_tls += 1
+
+    def too_late(self, arrival: Arrival) -> None:
+        """
+        Close *arrival*, whose hello did not come; ask a last time for one that was held.
+        """
+        if arrival.hello is None:
+            self.counts.hello_timeouts += 1
+            arrival.drop()
+        else:
+            self._try(arrival, self._last_answer, arrival, arrival.hello)
+
+    def left(self, arrival: Arrival) -> None:
+        """
+        Free the place of *arrival*, which was held.
+        """
+        self.counts.holding -= 1
+        if arrival.held_for is not None:
+            self._forget(arrival, arrival.held_for)
+
+    # What transports tell (`transport.TransportObserver`)
+
+    def handshake_completed(self, transport: TlsTransport) -> None:
+        """
+        Count it.
+        """
+        self.counts.handshakes += 1
+
+    def handshake_failed(self, transport: TlsTransport) -> None:
+        """
+        Count it.
+        """
+        self.counts.handshake_failures += 1
+
+    def transport_ended(self, transport: TlsTransport) -> None:
+        """
+        Know it no more.
+        """
+        self.transports.discard(transport)
+
+    def _has_room(self) -> bool:
+        return self.counts.open < self._max_open
+
+    def _closed(self) -> None:
+        """
+        A socket is closed: there is room for another.
+        """
+        self.counts.open -= 1
+        if self.counts.open == self._max_open - 1:
+            for listener in self._listeners:
+                listener.start()
+        if self.counts.open == 0 and self._empty:
+            empty, self._empty = self._empty, []
+            for waiting in empty:
+                waiting.callback(None)
+
+    def _hand_over(self, arrival: Arrival, certificate: ServerContext) -> None:
+        connection = SSL.Connection(certificate.context, arrival.socket)
+        connection.set_accept_state()
+        transport = TlsTransport(
+            self._surroundings,
+            arrival.hand_over(),
+            connection,
+            self._protocol_for,
+            peer=arrival.peer,
+            certificate=certificate,
+            observer=self,
+        )
+        self.transports.add(transport)
+        transport.start()
+
+    def _hold(self, arrival: Arrival, name: HostName) -> None:
+        if arrival.held_for is not None:  # asked again, and again told to wait: its deadline stays
+            self._forget(arrival, arrival.held_for)
+            arrival.held_for = name
+        elif self.counts.holding >= self._max_held:
+            self.counts.refused += 1
+            arrival.refuse(INTERNAL_ERROR)
+            return
+        else:
+            self.counts.held += 1
+            self.counts.holding += 1
+            arrival.hold(name)
+        if arrival.held_for is not None:  # it may have left just now
+            self._held.setdefault(name, {})[arrival] = None
+            self._contexts.want(name)
+
+    def _forget(self, arrival: Arrival, name: HostName) -> None:
+        held = self._held.get(name)
+        if held is not None:
+            held.pop(arrival, None)
+            if not held:
+                del self._held[name]
+
+    def _settled(self, name: HostName) -> None:
+        """
+        *name*'s answer may have changed: ask again for all that wait for it, a few at a time.
+        """
+        if not self._to_ask_again and name in self._held:
+            self.reactor.callLater(0, self._ask_some_again)
+        self._to_ask_again.extend(self._held.pop(name, ()))
+
+    def _ask_some_again(self) -> None:
+        for _ in range(min(_RELEASES_PER_TURN, len(self._to_ask_again))):
+            arrival = self._to_ask_again.popleft()
+            if arrival.held_for is not None and arrival.hello is not None:  # else it left meanwhile
+                self._try(arrival, self.greet, arrival, arrival.hello)
+        if self._to_ask_again:
+            self.reactor.callLater(0, self._ask_some_again)
+
+    def _last_answer(self, arrival: Arrival, hello: ClientHello) -> None:
+        if isinstance(answer(hello, self._contexts, self._challenges), Hold):
+            self.counts.hold_timeouts += 1
+            arrival.refuse(INTERNAL_ERROR)
+        else:
+            self.greet(arrival, hello)
+
+    def _try(self, arrival: Arrival, call: Callable[..., None], *args: Any) -> None:
+        """
+        Call what decides about *arrival*; a fault there costs that connection and nothing else.
+        """
+        try:
+            call(*args)
+        except Exception:  # noqa: BLE001 - said and ended here
+            _log.failure("a connection was dropped before its handshake")
+            arrival.drop()

@@ -1,0 +1,559 @@
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from sptls.config import Address, LimitsConfig
+from sptls.deadlines import Deadlines
+from sptls.interfaces import Hold, IAlpnChallenges, IServerContexts, Refuse
+from sptls.names import HostName
+from sptls.tls.client_hello import UNRECOGNIZED_NAME, ClientHello
+from sptls.tls.contexts import ServerContext, server_context
+from sptls.tls.server import ACME_TLS, TlsServer, answer
+from sptls.tls.sockets import bind
+from tests.tls.wire import Pump, Recorder, TlsClient, logged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from twisted.internet.protocol import Protocol
+
+    from sptls.certs.bundle import CertificateBundle
+
+NAME = HostName("click.example.com")
+OTHER = HostName("other.example.com")
+LIMITS = LimitsConfig(connections=200)
+HOLD_SECONDS = 10.0
+
+
+@implementer(IServerContexts, IAlpnChallenges)
+class Certificates:
+    """
+    Who answers, as the test arranges it.
+    """
+
+    def __init__(self, ready: ServerContext) -> None:
+        self.ready = ready
+        self.answers: dict[bytes | None, ServerContext | Hold | Refuse] = {NAME.wire: ready}
+        self.challenge: ServerContext | None = None
+        self.wanted: list[HostName] = []
+        self.broken: bytes | None = None
+        self.settled: Callable[[HostName], None]
+
+    def answer(self, server_name: bytes | None) -> ServerContext | Hold | Refuse:
+        """
+        Give what was arranged; else the name is unknown.
+        """
+        if server_name is not None and server_name == self.broken:
+            raise RuntimeError
+        return self.answers.get(server_name, Refuse(UNRECOGNIZED_NAME))
+
+    def want(self, name: HostName) -> None:
+        """
+        Remember it.
+        """
+        self.wanted.append(name)
+
+    def watch(self, settled: Callable[[HostName], None]) -> None:
+        """
+        Keep it.
+        """
+        self.settled = settled
+
+    def alpn_context(self, server_name: bytes | None) -> ServerContext | None:
+        """
+        Give what was arranged.
+        """
+        return self.challenge
+
+    def issue(self, name: HostName = NAME) -> None:
+        """
+        Have a certificate for a name.
+        """
+        self.answers[name.wire] = self.ready
+        self.settled(name)
+
+
+class Finishing(Recorder):
+    """
+    A protocol that can be asked to finish.
+    """
+
+    def finish_soon(self) -> None:
+        """
+        Say good bye and close.
+        """
+        self.tls.write(b"bye")
+        self.tls.loseConnection()
+
+
+class Scene:
+    """
+    A server on a socket, and its clients.
+    """
+
+    def __init__(self, certificates: Certificates, limits: LimitsConfig = LIMITS) -> None:
+        self.pump, self.certificates = Pump(), certificates
+        self.deadlines = Deadlines(self.pump)
+        self.deadlines.start()
+        self.protocols: list[Recorder] = []
+        self.make_protocol: Callable[[], Recorder] = Recorder
+        self.asked: list[bytes] = []
+        self.server = TlsServer(
+            self.pump, certificates, certificates, self._protocol_for, self.deadlines, limits, HOLD_SECONDS
+        )
+        (self.sock,) = bind(Address("127.0.0.1", 0))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)  # some clients here say nothing
+        self.address = self.sock.getsockname()
+        self.server.listen(self.sock)
+        self.clients: list[TlsClient] = []
+        self.raw: list[socket.socket] = []
+
+    def _protocol_for(self, alpn: bytes) -> Protocol | None:
+        self.asked.append(alpn)
+        if alpn == ACME_TLS:
+            return None
+        self.protocols.append(self.make_protocol())
+        return self.protocols[-1]
+
+    def connect(self) -> socket.socket:
+        """
+        Have a client connect that says nothing.
+        """
+        sock = socket.create_connection(self.address, timeout=5)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.raw.append(sock)
+        return sock
+
+    def client(self, server_name: bytes | None = NAME.wire, alpn: tuple[bytes, ...] = ()) -> TlsClient:
+        """
+        Have a client connect that shakes hands.
+        """
+        client = TlsClient(self.connect(), server_name=server_name, alpn=alpn)
+        client.step()
+        self.clients.append(client)
+        return client
+
+    def step(self) -> None:
+        """
+        Let every client work.
+        """
+        for client in self.clients:
+            client.step()
+
+    def run(self, until: Callable[[], object]) -> None:
+        """
+        Let all work until *until* holds.
+        """
+        self.pump.run(until, self.step)
+
+    def settle(self) -> None:
+        """
+        Let all work until nothing is left to do.
+        """
+        self.pump.settle(self.step)
+
+    def pass_seconds(self, seconds: float) -> None:
+        """
+        Move the clock, with the deadlines looked through.
+        """
+        for _ in range(int(seconds * 4) + 2):
+            self.pump.advance(0.25)
+
+    def close(self) -> None:
+        """
+        Close everything.
+        """
+        self.server.stop_accepting()
+        self.server.abort_all()
+        self.deadlines.stop()
+        for sock in self.raw:
+            sock.close()
+
+
+@pytest.fixture(scope="module")
+def ready(issue: Callable[..., CertificateBundle]) -> ServerContext:
+    """
+    Give a certificate's context.
+    """
+    return server_context(issue(NAME.text), "intermediate")
+
+
+@pytest.fixture
+def scene(ready: ServerContext) -> Iterator[Scene]:
+    """
+    Give a scene, closed after the test.
+    """
+    scene = Scene(Certificates(ready))
+    yield scene
+    scene.close()
+
+
+@pytest.fixture
+def challenge(issue: Callable[..., CertificateBundle]) -> ServerContext:
+    """
+    Give a context that answers a challenge.
+    """
+    return server_context(issue(NAME.text), "intermediate", (ACME_TLS,))
+
+
+def test_doubles(scene: Scene) -> None:
+    """
+    The doubles provide what they stand for.
+    """
+    assert verifyObject(IServerContexts, scene.certificates)
+    assert verifyObject(IAlpnChallenges, scene.certificates)
+
+
+def test_ready(scene: Scene) -> None:
+    """
+    A name with a certificate is served at once, with the certificate and the ALPN name known to the protocol.
+    """
+    client = scene.client(alpn=(b"http/1.1",))
+    client.unsent += b"hello"
+    scene.run(lambda: scene.protocols and scene.protocols[0].received)
+    (protocol,) = scene.protocols
+    assert ([b"http/1.1"], b"http/1.1") == (scene.asked, protocol.tls.alpn)
+    assert protocol.tls.certificate is scene.certificates.ready
+    assert client.sock.getsockname() == (protocol.tls.getPeer().host, protocol.tls.getPeer().port)
+
+
+def test_unknown_name(scene: Scene) -> None:
+    """
+    The alert of a refusal reaches the client, and the connection ends in good order.
+    """
+    client = scene.client(b"unknown.example.com")
+    scene.run(lambda: client.failure)
+    assert "unrecognized name" in str(client.failure)
+    assert b"" == client.sock.recv(1)
+    assert (1, 0, 0) == (scene.server.counts.refused, scene.server.counts.open, scene.server.counts.handshakes)
+
+
+def test_not_tls(scene: Scene) -> None:
+    """
+    What is no TLS is closed, counted, and not logged.
+    """
+    with logged() as events:
+        sock = scene.connect()
+        sock.send(b"GET / HTTP/1.1\r\n\r\n")
+        scene.settle()
+    assert (b"", 1, 0, []) == (sock.recv(10), scene.server.counts.not_tls, scene.server.counts.open, events)
+
+
+def test_challenge(scene: Scene, challenge: ServerContext) -> None:
+    """
+    A CA's validation gets the challenge's certificate, then the end; the name's own answer is not asked for.
+    """
+    scene.certificates.answers[NAME.wire] = Hold(NAME)
+    scene.certificates.challenge = challenge
+    client = scene.client(alpn=(ACME_TLS,))
+    scene.run(lambda: client.end)
+    assert ("close_notify", ACME_TLS) == (client.end, client.tls.get_alpn_proto_negotiated())
+    assert ([], 0) == (scene.certificates.wanted, scene.server.counts.held)
+
+
+def test_no_challenge(scene: Scene) -> None:
+    """
+    A validation that nobody asked for is refused at once, also for a name that would be held.
+    """
+    scene.certificates.answers[NAME.wire] = Hold(NAME)
+    client = scene.client(alpn=(ACME_TLS,))
+    scene.run(lambda: client.failure)
+    assert "no application protocol" in str(client.failure)
+    assert 0 == scene.server.counts.held
+
+
+def test_answer(ready: ServerContext) -> None:
+    """
+    Without acme-tls/1 the name decides; with it the challenge does.
+    """
+    certificates = Certificates(ready)
+    assert ready is answer(ClientHello(NAME.wire, (b"h2",)), certificates, certificates)
+    assert Refuse(UNRECOGNIZED_NAME) == answer(ClientHello(None, ()), certificates, certificates)
+    assert Refuse(120) == answer(ClientHello(NAME.wire, (ACME_TLS,)), certificates, certificates)
+
+
+def test_held_until_issued(scene: Scene) -> None:
+    """
+    A client waits for its certificate and is served when it is there.
+    """
+    scene.certificates.answers[NAME.wire] = Hold(NAME)
+    client = scene.client()
+    scene.settle()
+    counts = scene.server.counts
+    assert ([NAME], 1, 1, {}) == (scene.certificates.wanted, counts.held, counts.holding, scene.pump.writers)
+    scene.certificates.issue()
+    scene.run(lambda: scene.protocols)
+    assert (True, 0, 1) == (client.shaken, counts.holding, counts.handshakes)
+
+
+def test_hundred_held(scene: Scene) -> None:
+    """
+    A hundred clients of a new name are all served, a few at a time.
+    """
+    scene.certificates.answers[NAME.wire] = Hold(NAME)
+    clients = [scene.client() for _ in range(100)]
+    scene.settle()
+    assert (100, 100) == (scene.server.counts.holding, len(scene.certificates.wanted))
+    scene.certificates.issue()
+    scene.pump.run_due()
+    assert 4 == len(scene.server.transports)
+    scene.run(lambda: len(scene.protocols) == 100)
+    assert all(client.shaken for client in clients)
+
+
+def test_held_and_failed(scene: Scene) -> None:
+    """
+    When no certificate comes of it, who waited is refused.
+    """
+    scene.certificates.answers[NAME.wire] = Hold(NAME)
+    client = scene.client()
+    scene.settle()
+    scene.certificates.answers[NAME.wire] = Refuse(80)
+    scene.certificates.settled(NAME)
+    scene.run(lambda: client.failure)
+    assert "internal error" in str(client.failure)
+    assert (1, 0) == (scene.server.counts.refused, scene.server.counts.open)
+
+
+def test_held_for_too_long(scene: Scene) -> None:
+    """
+    After the longest wait the client gets an alert, and no sooner; settling after that is nobody's.
+    """
+    scene.certificates.answers[NAME.wire] = Hold(NAME)
+    client = scene.client()
+    scene.settle()
+    scene.pass_seconds(HOLD_SECONDS - 1)
+    assert 1 == scene.server.counts.holding
+    scene.pass_seconds(1)
+    scene.run(lambda: client.failure)
+    assert "internal error" in str(client.failure)
+    assert (1, 0, 0) == (scene.server.counts.hold_timeouts, scene.server.counts.holding, scene.server.counts.open)
+    scene.certificates.issue()
+    scene.settle()
+    assert [] == scene.protocols
+
+
+def test_issued_at_the_last_moment(scene: Scene) -> None:
+    """
+    A client whose wait is over is served if its certificate is there by then.
+    """
+    scene.certificates.answers[NAME.wire] = Hold(NAME)
+    scene.client()
+    scene.settle()
+    scene.certificates.answers[NAME.wire] = scene.certificates.ready
+    scene.pass_seconds(HOLD_SECONDS)
+    scene.run(lambda: scene.protocols)
+    assert (0, 0) == (scene.server.counts.hold_timeouts, scene.server.counts.holding)
+
+
+def test_held_again(scene: Scene) -> None:
+    """
+    Who is told to wait again waits on, for the same or another name, with the deadline that it had.
+    """
+    scene.certificates.answers[NAME.wire] = Hold(NAME)
+    scene.client()
+    scene.settle()
+    scene.pass_seconds(HOLD_SECONDS / 2)
+    scene.certificates.answers[NAME.wire] = Hold(OTHER)
+    scene.certificates.settled(NAME)
+    scene.settle()
+    assert ([NAME, OTHER], 1, 1) == (
+        scene.certificates.wanted,
+        scene.server.counts.held,
+        scene.server.counts.holding,
+    )
+    scene.pass_seconds(HOLD_SECONDS / 2)
+    assert (1, 0) == (scene.server.counts.hold_timeouts, scene.server.counts.open)
+
+
+def test_leaver(scene: Scene) -> None:
+    """
+    A client that leaves while it is held frees its place at once, and disturbs nobody who waits for the same name.
+    """
+    scene.certificates.answers[NAME.wire] = Hold(NAME)
+    leaver, stayer = scene.client(), scene.client()
+    scene.settle()
+    leaver.close()
+    scene.clients.remove(leaver)
+    scene.settle()
+    assert (1, 1) == (scene.server.counts.holding, scene.server.counts.open)
+    scene.certificates.issue()
+    scene.run(lambda: scene.protocols)
+    assert stayer.shaken
+
+
+def test_leaver_when_issued(scene: Scene) -> None:
+    """
+    A client that leaves between the certificate's coming and its turn is passed over.
+    """
+    scene.certificates.answers[NAME.wire] = Hold(NAME)
+    leaver = scene.client()
+    scene.settle()
+    leaver.close()
+    scene.clients.remove(leaver)
+    (arrival,) = scene.server.waiting
+    scene.certificates.issue()
+    arrival.doRead()
+    scene.settle()
+    assert ([], 0) == (scene.protocols, scene.server.counts.open)
+
+
+def test_too_many_held(ready: ServerContext) -> None:
+    """
+    Only half of all connections may be held; the next is refused at once.
+    """
+    scene = Scene(Certificates(ready), LimitsConfig(connections=4))
+    scene.certificates.answers[NAME.wire] = Hold(NAME)
+    clients = [scene.client() for _ in range(3)]
+    scene.settle()
+    assert [False, False, True] == [client.failure is not None for client in clients]
+    assert (2, 1) == (scene.server.counts.holding, scene.server.counts.refused)
+    scene.close()
+
+
+def test_connection_limit(ready: ServerContext) -> None:
+    """
+    No more connections than the limit are open; the next is served when one closes.
+    """
+    scene = Scene(Certificates(ready), LimitsConfig(connections=2))
+    clients = [scene.client() for _ in range(3)]
+    scene.settle()
+    assert (2, [True, True, False]) == (scene.server.counts.open, [client.shaken for client in clients])
+    clients[0].tls.shutdown()
+    scene.run(lambda: clients[2].shaken)
+    assert 2 == scene.server.counts.open
+    scene.close()
+
+
+def test_two_sockets(scene: Scene) -> None:
+    """
+    Several listening sockets share the counts.
+    """
+    (second,) = bind(Address("127.0.0.1", 0))
+    second_address = second.getsockname()
+    scene.server.listen(second)
+    scene.client()
+    scene.address = second_address
+    scene.client()
+    scene.run(lambda: len(scene.protocols) == 2)
+    assert (2, 2) == (scene.server.counts.accepted, scene.server.counts.open)
+
+
+def test_silent_client(scene: Scene) -> None:
+    """
+    A client that sends no hello is closed after its time.
+    """
+    scene.connect()
+    scene.settle()
+    scene.pass_seconds(LIMITS.hello_seconds - 1)
+    assert 1 == scene.server.counts.open
+    scene.pass_seconds(1)
+    assert (1, 0) == (scene.server.counts.hello_timeouts, scene.server.counts.open)
+
+
+def test_handshake_that_stops(scene: Scene) -> None:
+    """
+    A client that stops in the middle of its handshake is closed after its time.
+    """
+    scene.client()
+    scene.clients.clear()
+    scene.settle()
+    assert 1 == len(scene.server.transports)
+    scene.pass_seconds(LIMITS.hello_seconds)
+    assert (1, 0) == (scene.server.counts.handshake_failures, scene.server.counts.open)
+
+
+def test_fault_of_one_arrival(scene: Scene) -> None:
+    """
+    An answer that fails costs that connection and is logged; the next is served.
+    """
+    scene.certificates.broken = b"broken.example.com"
+    scene.client(b"broken.example.com")
+    scene.client()
+    with logged() as events:
+        scene.run(lambda: scene.protocols)
+    assert (1, 1) == (len(events), scene.server.counts.open)
+
+
+def test_stop_accepting(scene: Scene) -> None:
+    """
+    After accepting stopped, new clients are refused by the system and who is connected is served on.
+    """
+    client = scene.client()
+    scene.run(lambda: scene.protocols)
+    scene.server.stop_accepting()
+    with pytest.raises(ConnectionRefusedError):
+        scene.connect()
+    client.unsent += b"still here"
+    scene.run(lambda: scene.protocols[0].received)
+    assert b"still here" == scene.protocols[0].received
+
+
+def test_finish_soon(scene: Scene) -> None:
+    """
+    Protocols are asked to finish in their own way; one without a way is closed; handshakes go on.
+    """
+    scene.make_protocol = Finishing
+    polite = scene.client()
+    scene.run(lambda: len(scene.protocols) == 1)
+    scene.make_protocol = Recorder
+    plain = scene.client()
+    scene.run(lambda: len(scene.protocols) == 2)
+    late = scene.client()
+    scene.pump.turn()
+    scene.server.finish_soon()
+    scene.run(lambda: polite.end and plain.end and late.shaken)
+    scene.settle()
+    assert (b"bye", [ConnectionDone, ConnectionDone]) == (polite.received, [each.why for each in scene.protocols[:2]])
+
+
+def test_finish_that_fails(scene: Scene) -> None:
+    """
+    A protocol that fails when asked to finish does not keep the others from being asked.
+    """
+
+    class Failing(Recorder):
+        def finish_soon(self) -> None:
+            raise RuntimeError
+
+    scene.make_protocol = Failing
+    scene.client()
+    scene.client()
+    scene.run(lambda: len(scene.protocols) == 2)
+    with logged() as events:
+        scene.server.finish_soon()
+    assert 2 == len(events)
+
+
+def test_abort_all(scene: Scene) -> None:
+    """
+    At the end everything is closed at once, and every protocol told: open, shaking hands, held, lingering.
+    """
+    scene.certificates.answers[OTHER.wire] = Hold(OTHER)
+    scene.client()
+    scene.run(lambda: scene.protocols)
+    scene.client(OTHER.wire)
+    scene.connect()
+    scene.connect().send(b"\x16\x03\x01\x40\x01" + b"x" * 20000)
+    scene.settle()
+    assert (4, 2, 1) == (scene.server.counts.open, len(scene.server.waiting), len(scene.server.lingering))
+    empty = scene.server.when_empty()
+    scene.server.abort_all()
+    assert (0, True, ConnectionAborted) == (scene.server.counts.open, empty.called, scene.protocols[0].why)
+    assert scene.server.when_empty().called
+
+
+def test_every_version(scene: Scene) -> None:
+    """
+    A client of TLS 1.2 is served too.
+    """
+    scene.clients.append(TlsClient(scene.connect(), server_name=NAME.wire, version=SSL.TLS1_2_VERSION))
+    scene.run(lambda: scene.protocols)
+    assert 1 == scene.server.counts.handshakes
