@@ -1,0 +1,13 @@
+"""
+The proxy: a client's request to the tracking service, and its answer back.
+
+One direction, one owner a step::
+
+    bytes -> head (fields, body: where it ends) -> route (forward it? to whom?) -> headers (what goes on) -> upstream
+    bytes <- headers (what comes back) <- body <- head <- upstream ; one log_line into the access_log
+
+Cores: ``head`` reads request and response heads, ``fields`` is what both share, ``body`` tells how long a body is and
+takes the chunked coding off, ``route`` decides where a request goes, ``headers`` writes heads and our own answers,
+``log_line`` writes the access log's lines. Shells: ``http1`` speaks to clients, ``upstream`` to tracking services,
+``access_log`` to the disk, and ``http01`` keeps the challenges that ``route`` answers.
+"""

@@ -1,0 +1,174 @@
+"""
+What every exchange with a client needs, in one value: where requests may go, what they may cost, who is told.
+
+Decides nothing. One for the whole process, shared by the HTTP/1.1 connections of both ports (and later HTTP/2). The
+deadline queues are made here once; see `deadlines` for why there is one per kind of wait.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from twisted.internet.defer import Deferred
+
+from sptls.proxy.headers import http_date
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from sptls.config import LimitsConfig
+    from sptls.deadlines import Deadlines
+    from sptls.interfaces import IDownstream, IUpstreamExchange
+    from sptls.names import NameTable
+    from sptls.proxy.counters import Counters
+    from sptls.proxy.head import RequestHead
+    from sptls.proxy.log_line import LogEntry
+    from sptls.proxy.route import Site
+
+# The longest silence in a request's content. nginx's client_body_timeout.
+BODY_SECONDS: Final = 60.0
+# The longest time for what the transport holds (64 KiB and TLS's records) to be taken by the client: 0.6 KB/s.
+WRITE_SECONDS: Final = 120.0
+# How long a client may read an early answer while it still sends. nginx: 5 s of silence, 30 s in all.
+LINGER_SECONDS: Final = 10.0
+
+
+class Forwards(Protocol):
+    """
+    Something that takes requests to their tracking service (`upstream.Upstreams`).
+    """
+
+    def exchange(
+        self, site: Site, head_bytes: bytes, request: RequestHead, downstream: IDownstream
+    ) -> IUpstreamExchange:
+        """
+        Start an exchange; *downstream* may be told that it failed before this returns.
+        """
+
+
+class Logs(Protocol):
+    """
+    Something that takes access-log entries (`access_log.AccessLog`).
+    """
+
+    def write(self, entry: LogEntry) -> None:
+        """
+        Take *entry*; never blocks, never raises.
+        """
+
+
+class Finishes(Protocol):
+    """
+    A client's connection, as far as stopping is concerned.
+    """
+
+    def finish_soon(self) -> None:
+        """
+        Close now, or after the exchange that runs.
+        """
+
+    def abort(self) -> None:
+        """
+        Close now.
+        """
+
+
+class Gateway:
+    """
+    The shared surroundings of all clients' connections; *sites* may be replaced at any time (reload).
+
+    *tokens* maps open http-01 tokens to key authorizations; *now* gives wall-clock epoch seconds.
+    """
+
+    __slots__ = (
+        "_date",
+        "_date_second",
+        "_drained",
+        "access_log",
+        "body",
+        "connections",
+        "counters",
+        "finishing",
+        "head",
+        "idle",
+        "limits",
+        "linger",
+        "now",
+        "seconds",
+        "sites",
+        "tokens",
+        "upstreams",
+        "write",
+    )
+
+    def __init__(
+        self,
+        *,
+        sites: NameTable[Site],
+        tokens: Mapping[str, str],
+        upstreams: Forwards,
+        access_log: Logs,
+        limits: LimitsConfig,
+        deadlines: Deadlines,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        counters: Counters,
+    ) -> None:
+        self.sites, self.tokens = sites, tokens
+        self.upstreams, self.access_log, self.counters, self.limits = upstreams, access_log, counters, limits
+        self.head, self.idle = deadlines.queue(limits.head_seconds), deadlines.queue(limits.idle_seconds)
+        self.body, self.write = deadlines.queue(BODY_SECONDS), deadlines.queue(WRITE_SECONDS)
+        self.linger = deadlines.queue(LINGER_SECONDS)
+        self.now, self.seconds = now, clock.seconds
+        self.connections: set[Finishes] = set()
+        self.finishing = False
+        self._drained: Deferred[None] | None = None
+        self._date, self._date_second = b"", -1
+
+    def date(self) -> bytes:
+        """
+        Give the Date field's value for an answer of our own, made once a second.
+        """
+        second = int(self.now())
+        if second != self._date_second:
+            self._date, self._date_second = http_date(second), second
+        return self._date
+
+    def opened(self, connection: Finishes) -> None:
+        """
+        Keep *connection* until `closed`; one that comes while finishing serves one request at most.
+        """
+        self.connections.add(connection)
+        self.counters.connections += 1
+
+    def closed(self, connection: Finishes) -> None:
+        """
+        Forget *connection*.
+        """
+        self.connections.discard(connection)
+        if not self.connections and self._drained is not None:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    async def finish(self) -> None:
+        """
+        Close idle connections, let running exchanges end, return when no connection is left; cancelling stops waiting.
+        """
+        self.finishing = True
+        for connection in list(self.connections):
+            connection.finish_soon()
+        if self.connections:
+            self._drained = Deferred()
+            try:
+                await self._drained
+            finally:
+                self._drained = None
+
+    def abort(self) -> None:
+        """
+        Close every connection now, whatever it is doing.
+        """
+        for connection in list(self.connections):
+            connection.abort()

@@ -1,0 +1,212 @@
+"""
+Request and response fields across the proxy (RFC 9110 §7.6), and our own answers.
+
+Fields keep their order, spelling and repeats; what concerns one connection only is dropped, and framing, Host and
+the X-Forwarded fields are always ours, so nothing a client sends can displace them. Via is left out, as nginx does:
+services compress and cache differently when they see it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Final
+
+from sptls.proxy.body import CHUNKED, UNTIL_CLOSE, Chunked, Length, NoBody, UntilClose
+
+if TYPE_CHECKING:
+    from sptls.proxy.body import ResponseBody
+    from sptls.proxy.fields import Fields
+    from sptls.proxy.head import RequestHead, ResponseHead
+    from sptls.proxy.route import Site
+
+# RFC 9110 §7.6.1, and the fields that older software treats so. Content-Length is written anew, from what was checked;
+# trailers are dropped with the chunks, and so is what announces them.
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# What a client could use to look like another one, or like another tracking domain's. Services that take fields from
+# CGI's variables can't tell `_` from `-` (nginx drops such fields for that reason).
+_CLAIMS = (b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip")
+_CLAIM_SPELLINGS = frozenset(
+    b"".join(b"%b%b" % pair for pair in zip(claim.split(b"-"), (*marks, b""), strict=True))
+    for claim in _CLAIMS
+    for marks in product((b"-", b"_"), repeat=claim.count(b"-"))
+)
+# Expect: the 100 is ours to send, once the request is sure to be forwarded.
+_NOT_UPSTREAM = _HOP_BY_HOP | _CLAIM_SPELLINGS | {b"expect", b"forwarded", b"host", b"http2-settings"}
+
+_OTHER_STATUS = (b"Error", b"The request could not be answered.")
+# The reasons are RFC 9110's, the sentences for a person who followed a link.
+_STATUS: Final = {
+    400: (b"Bad Request", b"The request could not be understood."),
+    404: (b"Not Found", b"There is no such page."),
+    405: (b"Method Not Allowed", b"That is not possible here."),
+    408: (b"Request Timeout", b"The request took too long."),
+    413: (b"Content Too Large", b"The request is too large."),
+    414: (b"URI Too Long", b"The link is too long."),
+    417: (b"Expectation Failed", b"The request expects something that is not possible here."),
+    421: (b"Misdirected Request", b"This address is not served here."),
+    431: (b"Request Header Fields Too Large", b"The request is too large."),
+    500: (b"Internal Server Error", b"Something went wrong here. Please try again in a minute."),
+    501: (b"Not Implemented", b"That is not possible here."),
+    502: (b"Bad Gateway", b"The page can't be reached right now. Please try again in a minute."),
+    503: (b"Service Unavailable", b"The page can't be reached right now. Please try again in a minute."),
+    504: (b"Gateway Timeout", b"The page is not answering right now. Please try again in a minute."),
+    505: (b"HTTP Version Not Supported", b"The request could not be understood."),
+}
+_DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
+MONTHS: Final = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
+
+
+def for_upstream(head: RequestHead, site: Site, peer: bytes, scheme: bytes) -> bytes:
+    """
+    Give the whole request head for *site*'s upstream; *peer* is the client's address, *scheme* ``http`` or ``https``.
+    """
+    host_field = site.upstream.host_field
+    preserve = host_field == "preserve"
+    host = head.authority if preserve else _upstream_host(site)
+    pieces = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (head.method, head.origin_target, host)]
+    pieces += _passed_on(head.fields, _NOT_UPSTREAM, head.connection_options)
+    pieces.append(b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (peer, scheme))
+    if not preserve:
+        pieces.append(b"X-Forwarded-Host: %b\r\n" % head.authority)
+    if head.chunked:
+        pieces.append(b"Transfer-Encoding: chunked\r\n")
+    elif head.content_length is not None:
+        pieces.append(b"Content-Length: %d\r\n" % head.content_length)
+    pieces.append(b"\r\n")
+    return b"".join(pieces)
+
+
+def _upstream_host(site: Site) -> bytes:
+    upstream = site.upstream
+    host = upstream.url.partition("://")[2] if upstream.host_field == "upstream" else upstream.host_field
+    return host.encode("ascii")
+
+
+def _passed_on(fields: Fields, dropped: frozenset[bytes], connection_options: tuple[bytes, ...]) -> list[bytes]:
+    """
+    Give the lines of *fields* without those *dropped* or named as connection options.
+    """
+    if connection_options:
+        dropped = dropped.union(connection_options)
+    return [b"%b: %b\r\n" % field for field in fields if field[0].lower() not in dropped]
+
+
+def client_framing(request: RequestHead, body: ResponseBody) -> ResponseBody:
+    """
+    Tell how a response with *body* at the upstream is framed for the client that sent *request*.
+
+    `Chunked`: the caller frames with `body.chunk`; `UntilClose` (HTTP/1.0 clients): the connection can't be kept.
+    """
+    if isinstance(body, NoBody | Length):
+        return body
+    return UNTIL_CLOSE if request.version == b"1.0" else CHUNKED
+
+
+def for_client(head: ResponseHead, request: RequestHead, body: ResponseBody, keep_alive: bool) -> bytes:
+    """
+    Give the whole response head for the client; *body* is the upstream's framing (`body.response_body`).
+
+    Where *body*'s end can only be told by closing, Connection says so whatever *keep_alive* says.
+    """
+    framing = client_framing(request, body)
+    pieces = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
+    pieces += _passed_on(head.fields, _HOP_BY_HOP, head.connection_options)
+    if head.status >= 200:
+        pieces.append(_framing_fields(head, framing))
+        pieces.append(_connection_field(request.version, keep_alive and not isinstance(framing, UntilClose)))
+    pieces.append(b"\r\n")
+    return b"".join(pieces)
+
+
+def _framing_fields(head: ResponseHead, framing: ResponseBody) -> bytes:
+    if isinstance(framing, Chunked):
+        return b"Transfer-Encoding: chunked\r\n"
+    # An answer to HEAD and a 304 say how long the content would be; a 204 has none to speak of (RFC 9110 §8.6).
+    if head.content_length is None or isinstance(framing, UntilClose) or head.status == 204:
+        return b""
+    return b"Content-Length: %d\r\n" % head.content_length
+
+
+def _connection_field(version: bytes, keep_alive: bool) -> bytes:
+    if not keep_alive:
+        return b"Connection: close\r\n"
+    return b"Connection: keep-alive\r\n" if version == b"1.0" else b""
+
+
+def own_response(
+    status: int,
+    content_type: bytes,
+    content: bytes,
+    request_method: bytes,
+    *,
+    keep_alive: bool = False,
+    version: bytes = b"1.1",
+    date: bytes = b"",
+    retry_after_seconds: int | None = None,
+) -> bytes:
+    """
+    Give a whole answer of our own, content included (but to HEAD); *version* is the request's, *date* is `http_date`'s.
+    """
+    pieces = [b"HTTP/1.1 %d %b\r\n" % (status, _STATUS.get(status, _OTHER_STATUS)[0] if status != 200 else b"OK")]
+    if date:
+        pieces.append(b"Date: %b\r\n" % date)
+    pieces.append(b"Content-Type: %b\r\nContent-Length: %d\r\n" % (content_type, len(content)))
+    if status == 405:
+        pieces.append(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")  # RFC 9110 §15.5.6 wants it
+    if retry_after_seconds is not None:
+        pieces.append(b"Retry-After: %d\r\n" % retry_after_seconds)
+    pieces += (b"Cache-Control: no-store\r\n", _connection_field(version, keep_alive), b"\r\n")
+    if request_method != b"HEAD":
+        pieces.append(content)
+    return b"".join(pieces)
+
+
+def error_page(
+    status: int,
+    request_method: bytes,
+    *,
+    keep_alive: bool = False,
+    version: bytes = b"1.1",
+    date: bytes = b"",
+    retry_after_seconds: int | None = None,
+) -> bytes:
+    """
+    Give a whole answer that says *status* in plain words, without the proxy's name or version.
+    """
+    reason, sentence = _STATUS.get(status, _OTHER_STATUS)
+    return own_response(
+        status,
+        b"text/plain; charset=utf-8",
+        b"%d %b\n\n%b\n" % (status, reason, sentence),
+        request_method,
+        keep_alive=keep_alive,
+        version=version,
+        date=date,
+        retry_after_seconds=retry_after_seconds,
+    )
+
+
+@lru_cache(maxsize=2)
+def http_date(epoch_seconds: int) -> bytes:
+    """
+    Give a moment as the Date field wants it (IMF-fixdate, RFC 9110 §5.6.7); made once a second, then remembered.
+    """
+    moment = datetime.fromtimestamp(epoch_seconds, UTC)
+    day, month = _DAYS[moment.weekday()], MONTHS[moment.month - 1]
+    time_of_day = (moment.hour, moment.minute, moment.second)
+    return b"%b, %02d %b %04d %02d:%02d:%02d GMT" % (day, moment.day, month, moment.year, *time_of_day)

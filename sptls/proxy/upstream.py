@@ -1,0 +1,124 @@
+"""
+The tracking services: all upstreams and their connections.
+
+The door of this part: `http1` (and later `http2`) hand requests in here and hear of the answer through `IDownstream`.
+`upstream_origin` has one upstream's connections, `upstream_http1` what happens on one, `resolver` the addresses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from sptls.errors import UpstreamError
+from sptls.proxy.upstream_exchange import UpstreamExchange
+from sptls.proxy.upstream_origin import Origin, OriginServices, OriginStatus, UpstreamDeadlines
+from sptls.proxy.upstream_tls import ResumingTls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTCP, IReactorTime
+
+    from sptls.config import LimitsConfig, UpstreamConfig
+    from sptls.deadlines import Deadlines
+    from sptls.interfaces import IDownstream
+    from sptls.proxy.counters import Counters
+    from sptls.proxy.head import RequestHead
+    from sptls.proxy.resolver import Resolver
+    from sptls.proxy.route import Site
+
+_Key = tuple[str, str, int, "Path | None"]
+
+
+class Upstreams:
+    """
+    All upstreams; *make_tls* gives the TLS options for one that is HTTPS, verified against its own host name.
+    """
+
+    def __init__(
+        self,
+        tcp: IReactorTCP,
+        clock: IReactorTime,
+        deadlines: Deadlines,
+        limits: LimitsConfig,
+        resolver: Resolver,
+        make_tls: Callable[[UpstreamConfig], IOpenSSLClientConnectionCreator],
+        counters: Counters,
+    ) -> None:
+        queues = UpstreamDeadlines.of(deadlines, limits)
+        self._services = OriginServices(tcp, clock, resolver, queues, limits, counters, self._changed)
+        self._make_tls = make_tls
+        self._origins: dict[_Key, Origin] = {}
+        self._retired: set[Origin] = set()
+        self._stopped: Deferred[None] | None = None
+        self._stopping = False
+
+    def exchange(
+        self, site: Site, head_bytes: bytes, request: RequestHead, downstream: IDownstream
+    ) -> UpstreamExchange:
+        """
+        Send a request to *site*'s upstream; *downstream* may be told that it failed before this returns.
+        """
+        config = site.upstream
+        origin = self._origins.get((config.scheme, config.host, config.port, config.trust)) or self._add(config)
+        exchange = UpstreamExchange(origin, head_bytes, request, downstream)
+        if self._stopping:
+            exchange.fail(UpstreamError(503, "the proxy is stopping"))
+        else:
+            origin.begin(exchange)
+        return exchange
+
+    def serve(self, configs: Iterable[UpstreamConfig]) -> None:
+        """
+        Be ready for *configs* (their addresses are looked up ahead), and let go of all others; at start and at reload.
+        """
+        wanted = {_key(config): config for config in configs}
+        for key in self._origins.keys() - wanted.keys():
+            origin = self._origins.pop(key)
+            self._retired.add(origin)
+            origin.retire()
+        for key in wanted.keys() - self._origins.keys():
+            self._add(wanted[key])
+        self._changed()
+
+    def status(self) -> tuple[OriginStatus, ...]:
+        """
+        Give each upstream's state.
+        """
+        return tuple(origin.status for origin in self._origins.values())
+
+    async def stop(self) -> None:
+        """
+        Close everything, and return when it is closed; the deadlines must run until then, and bound it.
+        """
+        self._stopping = True
+        for origin in [*self._origins.values(), *self._retired]:
+            origin.stop()
+        if not self._is_closed():
+            self._stopped = Deferred()
+            await self._stopped
+
+    def _add(self, config: UpstreamConfig) -> Origin:
+        tls = ResumingTls(self._make_tls(config)) if config.scheme == "https" else None
+        origin = self._origins[_key(config)] = Origin(config, self._services, tls)
+        return origin
+
+    def _changed(self) -> None:
+        """
+        See whether something that was waited for is closed now.
+        """
+        if self._retired:
+            self._retired = {origin for origin in self._retired if not origin.is_closed}
+        if self._stopped is not None and self._is_closed():
+            stopped, self._stopped = self._stopped, None
+            stopped.callback(None)
+
+    def _is_closed(self) -> bool:
+        return all(origin.is_closed for origin in [*self._origins.values(), *self._retired])
+
+
+def _key(config: UpstreamConfig) -> _Key:
+    return config.scheme, config.host, config.port, config.trust

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import pytest
+from zope.interface.verify import verifyObject
+
+from sptls.errors import UpstreamError
+from sptls.interfaces import IDownstream
+from sptls.proxy.http1_exchange import Http1Exchange
+from sptls.proxy.log_line import LogEntry, combined
+from tests.proxy.wire import CLICK, GET, OK, POST, Stage, TlsWire, response_head
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+def test_provides_the_clients_side() -> None:
+    """
+    An exchange is what upstreams expect.
+    """
+    connection, _ = Stage().connect()
+    assert verifyObject(IDownstream, Http1Exchange(connection, None, b""))
+
+
+@pytest.mark.parametrize("raw", [CHUNKED, UNTIL_CLOSE])
+def test_content_of_unknown_length_is_chunked_in_one_write(raw: bytes) -> None:
+    """
+    Head, chunk and last chunk leave together when they come together.
+    """
+    stage = Stage()
+    connection, wire = stage.connect()
+    connection.dataReceived(GET)
+    stage.exchanges[0].answer(raw, b"hello")
+    assert [CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"] == wire.writes
+    assert ("open", [(200, 15)]) == (wire.end, stage.logged)
+
+
+@pytest.mark.parametrize("raw", [CHUNKED, UNTIL_CLOSE])
+def test_content_of_unknown_length_ends_with_the_connection_for_http_1_0(raw: bytes) -> None:
+    """
+    A 1.0 client is never sent chunks, and its keep-alive is not granted then.
+    """
+    stage = Stage()
+    connection, wire = stage.connect()
+    connection.dataReceived(b"GET /f HTTP/1.0\r\nHost: click.example.com\r\nConnection: keep-alive\r\n\r\n")
+    stage.exchanges[0].answer(raw, b"hello")
+    assert (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello", "lost") == (wire.value(), wire.end)
+
+
+def test_content_is_passed_on_piece_by_piece() -> None:
+    """
+    What is there is written at each flush, and nothing twice.
+    """
+    stage = Stage()
+    connection, wire = stage.connect()
+    connection.dataReceived(GET)
+    exchange = stage.exchanges[0]
+    exchange.begin(CHUNKED)
+    exchange.downstream.response_data(b"a")
+    exchange.downstream.response_data(b"b")
+    exchange.downstream.response_flush()
+    exchange.downstream.response_flush()
+    exchange.downstream.response_end()
+    assert [CHUNKED, b"1\r\na\r\n1\r\nb\r\n", b"0\r\n\r\n"] == wire.writes
+
+
+@pytest.mark.parametrize(
+    ("method", "raw"),
+    [
+        (b"HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 43\r\n\r\n"),
+        (b"GET", b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n"),
+        (b"GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
+    ],
+)
+def test_answer_without_content_keeps_the_connection(method: bytes, raw: bytes) -> None:
+    """
+    HEAD, 204 and 304 have no content whatever their fields say.
+    """
+    stage = Stage()
+    connection, wire = stage.connect()
+    connection.dataReceived(GET.replace(b"GET", method))
+    stage.exchanges[0].answer(raw)
+    assert (raw, "open") == (wire.value(), wire.end)
+
+
+def test_head_of_an_error_page_has_no_content() -> None:
+    """
+    Our own answers to HEAD have none either.
+    """
+    stage = Stage()
+    connection, wire = stage.connect()
+    connection.dataReceived(b"HEAD / HTTP/1.1\r\nHost: x.example\r\n\r\n")
+    assert wire.value().endswith(b"\r\n\r\n")
+    assert [(421, 0)] == stage.logged
+
+
+def test_failure_before_anything_was_written_is_an_error_page() -> None:
+    """
+    A head that hasn't left yet can be taken back.
+    """
+    stage = Stage()
+    connection, wire = stage.connect()
+    connection.dataReceived(GET)
+    downstream = stage.exchanges[0].downstream
+    downstream.response_head(response_head(OK))
+    downstream.response_data(b"o")
+    downstream.response_failed(UpstreamError(502, "broke"))
+    assert b"HTTP/1.1 502 " == wire.value()[:13]
+    downstream.response_failed(UpstreamError(502, "broke"))
+    assert 1 == len(stage.log.entries)
+
+
+def test_log_line_has_the_guides_shape() -> None:
+    """
+    Every fact of nginx's combined format comes from the exchange.
+    """
+    stage = Stage()
+    connection, _ = stage.connect(TlsWire())
+    connection.dataReceived(
+        b"GET /q/x HTTP/1.1\r\nHost: click.example.com\r\nReferrer: no\r\nreferer: http://a/\r\n"
+        b"user-agent: Mail/1\r\nUser-Agent: second\r\nX-10-bytes: z\r\n\r\n"
+    )
+    stage.clock.advance(0.25)
+    stage.exchanges[0].answer(OK, b"ok")
+    (entry,) = stage.log.entries
+    assert (
+        LogEntry(
+            1603396784.25,
+            b"192.0.2.7",
+            CLICK.encode(),
+            b"GET /q/x HTTP/1.1",
+            200,
+            2,
+            b"http://a/",
+            b"Mail/1",
+            0.25,
+            True,
+        )
+        == entry
+    )
+    assert b'"GET /q/x HTTP/1.1" 200 2 "http://a/" "Mail/1"' in combined(entry)
+
+
+def test_answers_are_counted_by_class() -> None:
+    """
+    The status page knows how many of each there were.
+    """
+    stage = Stage()
+    connection, _ = stage.connect()
+    connection.dataReceived(GET)
+    stage.exchanges[0].answer(OK, b"ok")
+    connection.dataReceived(b"broken\r\n\r\n")
+    counters = stage.counters
+    assert (1, 1, 2, 1) == (counters.answers[2], counters.answers[4], counters.requests, counters.error_pages)
+
+
+def test_pause_while_nothing_is_pumped_is_heeded_at_once() -> None:
+    """
+    The upstream may ask for a pause at any moment.
+    """
+    stage = Stage()
+    connection, wire = stage.connect()
+    connection.dataReceived(POST + b"Content-Length: 9\r\n\r\nabc")
+    stage.exchanges[0].downstream.pause_request()
+    assert not wire.reading

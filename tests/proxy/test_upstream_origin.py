@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import pytest
+
+from sptls.proxy import upstream_origin
+from sptls.proxy.resolver import REFRESH_SECONDS
+from sptls.proxy.upstream_origin import IDLE_SECONDS
+from tests.proxy.upstreams import OK, UpstreamStage, lost
+from tests.proxy.wire import GET, POST, logged
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> UpstreamStage:
+    """
+    Give upstreams with room for two connections, one of them idle, and one who waits.
+    """
+    monkeypatch.setattr(upstream_origin, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(upstream_origin, "MAX_IDLE", 1)
+    monkeypatch.setattr(upstream_origin, "MAX_WAITING", 1)
+    return UpstreamStage()
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
+def test_kept_connection_takes_a_repeatable_request(method: bytes) -> None:
+    """
+    Safe methods without content go out on a connection that is there.
+    """
+    stage = UpstreamStage()
+    _, wire = stage.kept()
+    head = GET.replace(b"GET", method)
+    stage.ask(head)
+    assert (head, 1) == (wire.value(), len(stage.dialled))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        POST + b"Content-Length: 0\r\n\r\n",
+        GET.replace(b"GET", b"DELETE"),
+        GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 1\r\n\r\n"),
+    ],
+)
+def test_what_may_not_be_repeated_gets_a_fresh_connection(head: bytes) -> None:
+    """
+    Nobody can tell whether a POST on a dying connection was acted on (one-click unsubscribe).
+    """
+    stage = UpstreamStage()
+    _, wire = stage.kept()
+    stage.ask(head)
+    assert (b"", 2) == (wire.value(), len(stage.dialled))
+
+
+def test_fresh_connection_is_kept_afterwards() -> None:
+    """
+    A connection made for a POST serves the next GET.
+    """
+    stage = UpstreamStage()
+    stage.ask(POST + b"\r\n")
+    connection, wire = stage.accept()
+    connection.dataReceived(OK)
+    wire.taken()
+    stage.ask()
+    assert (GET, 1) == (wire.value(), len(stage.dialled))
+
+
+def test_connection_used_last_is_used_next() -> None:
+    """
+    The others grow old and go.
+    """
+    stage = UpstreamStage()
+    stage.ask()
+    stage.ask()
+    (first, _), (second, wire) = stage.accept(0), stage.accept(1)
+    first.dataReceived(OK)
+    second.dataReceived(OK)
+    wire.taken()
+    stage.ask()
+    assert GET == wire.value()
+
+
+def test_idle_connection_goes_before_the_upstream_closes_it() -> None:
+    """
+    What has been idle for IDLE_SECONDS is closed in good order, and takes no request while it closes.
+    """
+    stage = UpstreamStage()
+    _, wire = stage.kept()
+    stage.reactor.advance(IDLE_SECONDS - 1)
+    assert "open" == wire.end
+    stage.reactor.advance(2)
+    assert "lost" == wire.end
+    stage.ask()
+    assert 2 == len(stage.dialled)
+
+
+def test_reused_connection_starts_its_idle_time_anew() -> None:
+    """
+    A busy upstream's connection never grows idle.
+    """
+    stage = UpstreamStage()
+    connection, wire = stage.kept()
+    for _ in range(3):
+        stage.reactor.advance(IDLE_SECONDS - 5)
+        stage.ask()
+        connection.dataReceived(OK)
+    assert "open" == wire.end
+
+
+def test_connections_to_a_vanished_address_go_when_idle() -> None:
+    """
+    A service that moved is followed: idle connections close at once, busy ones after their answer.
+    """
+    stage = UpstreamStage()
+    stage.reactor.advance(REFRESH_SECONDS - 5)
+    _, idle_wire = stage.kept()
+    told, _ = stage.ask(POST + b"\r\n")
+    busy, busy_wire = stage.accept()
+    stage.addresses = ("192.0.2.20",)
+    stage.reactor.advance(5)
+    assert ("lost", "open") == (idle_wire.end, busy_wire.end)
+    busy.dataReceived(OK)
+    assert ([200, "end"], "lost") == (told.events, busy_wire.end)
+    stage.ask()
+    assert "192.0.2.20" == stage.dialled[-1]
+
+
+def test_no_more_idle_connections_than_the_bound(narrow: UpstreamStage) -> None:
+    """
+    The oldest goes.
+    """
+    narrow.ask()
+    narrow.ask()
+    (first, first_wire), (second, second_wire) = narrow.accept(0), narrow.accept(1)
+    first.dataReceived(OK)
+    second.dataReceived(OK)
+    assert ("lost", "open") == (first_wire.end, second_wire.end)
+
+
+def test_request_waits_for_a_place_and_gets_the_next_connection(narrow: UpstreamStage) -> None:
+    """
+    Beyond the bound requests wait; a freed connection is theirs.
+    """
+    narrow.ask()
+    narrow.ask()
+    waiting, _ = narrow.ask()
+    connection, wire = narrow.accept(0)
+    wire.taken()
+    connection.dataReceived(OK)
+    assert (GET, 2) == (wire.value(), len(narrow.dialled))
+    connection.dataReceived(OK)
+    assert [200, "end"] == waiting.events
+
+
+def test_waiting_post_gets_the_place_and_not_the_connection(narrow: UpstreamStage) -> None:
+    """
+    Also one that waited goes out on a fresh connection.
+    """
+    narrow.ask()
+    narrow.ask()
+    narrow.ask(POST + b"\r\n")
+    connection, wire = narrow.accept(0)
+    connection.dataReceived(OK)
+    assert ("lost", 3) == (wire.end, len(narrow.dialled))
+
+
+def test_place_of_a_lost_connection_goes_to_who_waits(narrow: UpstreamStage) -> None:
+    """
+    Nobody waits beside a free place.
+    """
+    narrow.ask()
+    narrow.ask()
+    narrow.ask()
+    connection, _ = narrow.accept(0)
+    lost(connection)
+    assert 3 == len(narrow.dialled)
+    narrow.refuse(1)
+    assert 3 == len(narrow.dialled)
+
+
+def test_idle_connection_makes_room_for_a_post(narrow: UpstreamStage) -> None:
+    """
+    An idle connection never keeps anybody waiting.
+    """
+    _, wire = narrow.kept()
+    narrow.ask(POST + b"\r\n")
+    narrow.ask(POST + b"\r\n")
+    assert ("lost", 3) == (wire.end, len(narrow.dialled))
+
+
+def test_too_many_who_wait_are_told(narrow: UpstreamStage) -> None:
+    """
+    The queue is bounded: 503 at once.
+    """
+    told = [narrow.ask()[0] for _ in range(4)]
+    assert [[], [], [], ["failed 503"]] == [one.events for one in told]
+
+
+def test_waiting_is_bounded_in_time(narrow: UpstreamStage) -> None:
+    """
+    Who waits too long is told: 503.
+    """
+    narrow.ask()
+    narrow.ask()
+    for at in (0, 1):
+        narrow.accept(at)
+    told, _ = narrow.ask()
+    narrow.reactor.advance(narrow.limits.upstream_connect_seconds + 1)
+    assert ["failed 503"] == told.events
+
+
+def test_who_waits_may_leave(narrow: UpstreamStage) -> None:
+    """
+    A client that left isn't connected for.
+    """
+    narrow.ask()
+    narrow.ask()
+    told, exchange = narrow.ask()
+    exchange.abandon()
+    lost(narrow.accept(0)[0])
+    assert ([], 2) == (told.events, len(narrow.dialled))
+
+
+def test_who_waits_is_told_of_the_end(narrow: UpstreamStage) -> None:
+    """
+    Stopping leaves nobody waiting.
+    """
+    narrow.ask()
+    narrow.ask()
+    told, _ = narrow.ask()
+    for origin in narrow.upstreams._origins.values():
+        origin.stop()
+    assert ["failed 503"] == told.events
+
+
+def test_trouble_is_logged_when_it_begins_and_ends() -> None:
+    """
+    One line for a refusing upstream, one when it answers again, however many requests there were.
+    """
+    stage = UpstreamStage()
+    with logged() as events:
+        for _ in range(20):
+            assert ["failed 502"] == _refused(stage)
+        assert ["error"] == [level for level, _ in events]
+        stage.reactor.advance(20)
+        stage.kept()
+        stage.ask()
+    assert [
+        "the upstream http://spgo.test fails: no connection (ConnectionRefusedError: Connection was refused by other"
+        " side.) (1 in a row)",
+        "the upstream http://spgo.test answers again, after 20 failures in 20 s",
+    ] == [text for _, text in events]
+
+
+def _refused(stage: UpstreamStage) -> list[str | int]:
+    told, _ = stage.ask()
+    stage.refuse()
+    return told.events
