@@ -1,0 +1,3 @@
+"""
+What an operator sees from outside: `status` says in plain values how each domain fares, `admin` serves that over HTTP.
+"""

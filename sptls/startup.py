@@ -1,0 +1,201 @@
+"""
+What happens before twistd forks and changes user: the state directory, its lock, the sockets, the descriptor limit.
+
+All of it needs the rights of the user who started the daemon, and every fault must still reach that user's terminal.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import resource
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+import attrs
+from twisted.logger import Logger
+from twisted.python.logfile import LogFile
+
+from sptls.certs.lock import StateLock
+from sptls.certs.store_file import StoreFile
+from sptls.clock import wall_time
+from sptls.errors import StartError, StoreError
+from sptls.files import make_private_directory
+from sptls.logs import json_observer, text_observer
+from sptls.tls.sockets import bind
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from twisted.logger import ILogObserver
+
+    from sptls.config import Address, Config
+
+_log = Logger()
+
+# The log, the store and its journal, the lock, epoll, the admin listener, Twisted's waker, DNS look-ups: a few dozen.
+_OTHER_DESCRIPTORS = 256
+STORE_FILE = "store.db"
+_IMPORTED_LATE = ("encodings.idna", "sptls.acme.issue", "sptls.ops.admin")
+
+
+@attrs.frozen
+class ProcessSettings:
+    """
+    What twistd was told: whether it stays in the foreground, whose rights it takes, and where its log goes.
+
+    *observer* is None where twistd's own choice of a log stands.
+    """
+
+    foreground: bool = True
+    uid: int | None = None
+    gid: int | None = None
+    observer: ILogObserver | None = None
+    log_file: LogFile | None = None
+
+    @classmethod
+    def from_twistd(cls, options: Mapping[str, Any], *, log_json: bool) -> ProcessSettings:
+        """
+        Read twistd's own options; in the foreground the log goes to standard error.
+        """
+        foreground = bool(options["nodaemon"])
+        chosen = options.get("logger") or options.get("syslog")
+        path = options.get("logfile") or ("" if foreground else "twistd.log")
+        if chosen or (path and not log_json):
+            return cls(foreground, options["uid"], options["gid"])
+        log_file = LogFile.fromFullPath(path) if path and path != "-" else None
+        stream: TextIO = log_file or (sys.stdout if path == "-" else sys.stderr)
+        observer = json_observer(stream) if log_json else text_observer(stream)
+        return cls(foreground, options["uid"], options["gid"], observer, log_file)
+
+
+@attrs.frozen
+class Bound:
+    """
+    The listening sockets, made while ports under 1024 may still be bound.
+    """
+
+    https: tuple[socket.socket, ...]
+    http: tuple[socket.socket, ...]
+    admin: tuple[socket.socket, ...]
+
+    def close(self) -> None:
+        """
+        Close them all.
+        """
+        for listening in (*self.https, *self.http, *self.admin):
+            listening.close()
+
+
+def lock_state(config: Config) -> StateLock:
+    """
+    Make the state directory where it is missing, and take its lock.
+
+    Raises:
+        StartError: it can't be made or written, or another process uses it.
+    """
+    try:
+        make_private_directory(config.state_dir)
+    except OSError as error:
+        raise StartError(
+            f"the state directory {config.state_dir} can't be used: {error.strerror}; "
+            "name another with state_dir, or give this user the right to write it"
+        ) from None
+    lock = StateLock(config.state_dir)
+    lock.acquire()
+    return lock
+
+
+def bind_all(config: Config) -> Bound:
+    """
+    Bind every address of the configuration, or none.
+
+    Raises:
+        StartError: names the address, the cause, and what to do.
+    """
+    bound: list[socket.socket] = []
+
+    def sockets(addresses: tuple[Address, ...]) -> tuple[socket.socket, ...]:
+        made = tuple(listening for address in addresses for listening in bind(address))
+        bound.extend(made)
+        return made
+
+    try:
+        admin = (config.listen.admin,) if config.listen.admin else ()
+        return Bound(sockets(config.listen.https), sockets(config.listen.http), sockets(admin))
+    except StartError:
+        for listening in bound:
+            listening.close()
+        raise
+
+
+def import_ahead(process: ProcessSettings) -> None:
+    """
+    Import now what is otherwise imported when first needed: another user may not be able to read where Python lies.
+    """
+    if process.uid is not None:
+        for module in _IMPORTED_LATE:
+            importlib.import_module(module)
+
+
+def give_away(state_dir: Path, process: ProcessSettings) -> None:
+    """
+    Let the user that the daemon will run as own the state directory and what is in it.
+    """
+    if process.uid is None or os.geteuid() != 0:
+        return
+    gid = -1 if process.gid is None else process.gid
+    for path in (state_dir, *state_dir.iterdir()):
+        if not path.is_symlink():
+            os.chown(path, process.uid, gid)
+
+
+def raise_descriptor_limit(config: Config) -> None:
+    """
+    Allow as many open files as the configured connections need (each may have one to the upstream), or say so.
+    """
+    wanted = 2 * config.limits.connections + _OTHER_DESCRIPTORS
+    allowed = _allow_descriptors(wanted)
+    if allowed < wanted:
+        _log.warn(
+            "limits.connections = {connections} needs {wanted} open files, but this process may have {allowed}; "
+            "raise LimitNOFILE (systemd), ulimits (Docker) or ulimit -Hn, or lower limits.connections",
+            connections=config.limits.connections,
+            wanted=wanted,
+            allowed=allowed,
+        )
+
+
+def _allow_descriptors(wanted: int) -> int:
+    """
+    Raise the limits to *wanted*, or as far as this user may; give what is allowed then.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    if hard == resource.RLIM_INFINITY or hard >= wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+    except (OSError, ValueError):  # not privileged
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return hard
+    return wanted
+
+
+def check_store(path: Path) -> None:
+    """
+    Open the store once, so that one that can't be used is said now; what serves opens it again after the fork.
+
+    Raises:
+        StartError: it can't be read or made, or a newer sptls made it.
+    """
+    file = StoreFile(path, wall_time)
+    try:
+        file.open()
+        file.close()
+    except StoreError as error:
+        raise StartError(str(error)) from None

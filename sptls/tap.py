@@ -1,0 +1,165 @@
+"""
+What ``twistd sptls`` understands: options, and the service maker that twistd calls before it forks.
+
+Every fault of the start ends here, while standard error and the exit status are still the operator's: 2 for the
+configuration, 1 for the rest. After twistd's fork an exit would hang its parent.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, NoReturn
+
+from twisted.python import usage
+
+from sptls import config_load
+from sptls.errors import ConfigError, Fault, StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twisted.application.service import IService
+
+    from sptls.config import Config
+
+EXIT_CONFIGURATION = 2
+EXIT_START = 1
+
+
+class Options(usage.Options):
+    """
+    The command line after ``twistd sptls``.
+    """
+
+    synopsis = "[options]"
+    longdesc = (
+        "A TLS proxy for e-mail tracking domains. It gets a certificate for each domain by itself, renews it for ever, "
+        "and passes every click and open to the tracking service. The common case needs no file: twistd sptls --domain "
+        "click.example.com --contact ops@example.com --agree-to-terms. To try it on this machine: "
+        "twistd -n --pidfile= sptls --demo"
+    )
+    optParameters: ClassVar = [  # noqa: N815 - Twisted's name
+        ["config", "c", None, "Configuration file (TOML); the other options go before what it says."],
+        ["state-dir", None, None, "Directory for certificates, keys and state [default: /var/lib/sptls]"],
+        ["directory", None, None, "The CA: letsencrypt, letsencrypt-staging, internal or an ACME directory's URL"],
+        ["upstream", None, None, "URL of the tracking service [default: https://spgo.io]"],
+    ]
+    optFlags: ClassVar = [  # noqa: N815 - Twisted's name
+        ["agree-to-terms", None, "Agree to the CA's terms of service; no public CA issues without."],
+        ["demo", None, "Serve click.localhost with everything that it needs on this machine: try the whole product."],
+        ["log-json", None, "Write the daemon's own log as one JSON object a line."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        for name in ("domain", "contact", "https", "http"):
+            self[name] = ()
+
+    def opt_domain(self, name: str) -> None:
+        """
+        A tracking domain to serve; may be given again.
+        """
+        self["domain"] += (name,)
+
+    def opt_contact(self, address: str) -> None:
+        """
+        An e-mail address that the CA may write to; may be given again.
+        """
+        self["contact"] += (address,)
+
+    def opt_https(self, address: str) -> None:
+        """
+        Where to serve HTTPS, HOST:PORT or :PORT; may be given again [default: :443]
+        """
+        self["https"] += (address,)
+
+    def opt_http(self, address: str) -> None:
+        """
+        Where to serve HTTP, HOST:PORT or :PORT; may be given again [default: :80]
+        """
+        self["http"] += (address,)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:  # noqa: N802 - Twisted's name
+        """
+        Parse as usual, but end with our exit status when the words are wrong.
+        """
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            _end(EXIT_CONFIGURATION, f"sptls: {error}. See: twistd sptls --help")
+
+
+def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
+    """
+    Check, lock and bind everything, and give the service that twistd starts after its fork.
+
+    Raises:
+        SystemExit: 2 for faults of the configuration, 1 when the daemon can't start; standard error says why.
+    """
+    from twisted.internet import reactor
+
+    from sptls import service
+    from sptls.startup import ProcessSettings
+
+    process = ProcessSettings.from_twistd(options.parent or {}, log_json=bool(options["log-json"]))
+    try:
+        if options["demo"]:
+            from sptls.demo import service as demo
+
+            return demo.make(reactor, process, _overrides(options))
+        return service.make(reactor, process, load_config(options, foreground=process.foreground))
+    except ConfigError as error:
+        faults = "".join(f"\n  {fault}" for fault in error.faults)
+        _end(EXIT_CONFIGURATION, f"sptls: the configuration can't be used; nothing was started:{faults}")
+    except StartError as error:
+        _end(EXIT_START, f"sptls: can't start: {error}")
+
+
+def load_config(options: Options, *, foreground: bool) -> Config:
+    """
+    Give the configuration that the options and their file amount to.
+
+    Raises:
+        ConfigError: with all its faults.
+    """
+    text, base = "", Path.cwd()
+    if options["config"] is not None:
+        path = Path(options["config"])
+        try:
+            text, base = path.read_text(encoding="utf-8"), path.resolve().parent
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 ({error})"
+            raise ConfigError((Fault("--config", f"{path} can't be read: {reason}"),)) from None
+    return config_load.load(
+        text, overrides=_overrides(options), base=base, foreground=foreground, readable=_why_unreadable
+    )
+
+
+def _overrides(options: Options) -> config_load.Overrides:
+    return config_load.Overrides(
+        domains=options["domain"],
+        contact=options["contact"],
+        agree_to_terms=bool(options["agree-to-terms"]),
+        state_dir=options["state-dir"] and str(Path.cwd() / options["state-dir"]),
+        directory=options["directory"],
+        upstream=options["upstream"],
+        https=options["https"],
+        http=options["http"],
+    )
+
+
+def _why_unreadable(path: Path) -> str | None:
+    """
+    Tell why *path* is not a file that can be read, or None when it is.
+    """
+    try:
+        with path.open("rb"):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _end(status: int, message: str) -> NoReturn:
+    sys.stderr.write(message + "\n")
+    raise SystemExit(status)

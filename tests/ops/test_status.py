@@ -1,0 +1,83 @@
+"""
+Tests for `sptls.ops.status`.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sptls.certs.bundle import CertificateBundle
+from sptls.names import HostName
+from sptls.ops.status import DomainStatus, domain_json, own_state, status_json
+
+NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+BUNDLE = CertificateBundle(
+    key=b"secret",
+    chain=(b"der",),
+    names=(HostName("click.example.com"),),
+    not_before=NOW - timedelta(days=1),
+    not_after=NOW + timedelta(days=89),
+    issuer="CN=Test",
+    serial="0a",
+)
+
+
+@pytest.mark.parametrize(
+    ("now", "faults", "state"),
+    [
+        (NOW, (), "valid"),
+        (NOW, ("it is for another name",), "faulty"),
+        (NOW + timedelta(days=89), (), "expired"),
+        (NOW + timedelta(days=90), ("it expired",), "expired"),
+    ],
+)
+def test_own_certificate_is_valid_faulty_or_expired(now: datetime, faults: tuple[str, ...], state: str) -> None:
+    """
+    Expiry goes before other faults, since it is what clients meet first.
+    """
+    assert state == own_state(BUNDLE, faults, now)
+
+
+def test_domain_without_certificate_has_nulls() -> None:
+    """
+    What isn't there is null, never an empty string or a made-up moment.
+    """
+    told = domain_json(DomainStatus("click.example.com", "failing", "https://ca.example/dir", problem="refused"))
+    assert {
+        "name": "click.example.com",
+        "state": "failing",
+        "source": "https://ca.example/dir",
+        "issuer": None,
+        "serial": None,
+        "not_before": None,
+        "not_after": None,
+        "renew_at": None,
+        "next_attempt_at": None,
+        "problem": "refused",
+    } == told
+
+
+def test_moments_are_utc_to_the_second() -> None:
+    """
+    Moments read as RFC 3339 in UTC.
+    """
+    told = domain_json(DomainStatus("click.example.com", "valid", "internal", BUNDLE, renew_at=NOW))
+    assert ("2027-02-21T12:00:00Z", "2026-11-24T12:00:00Z", None) == (
+        told["not_after"],
+        told["renew_at"],
+        told["problem"],
+    )
+
+
+def test_status_counts_states_and_holds_no_secret() -> None:
+    """
+    The whole is JSON, has the states counted, and nothing of the key.
+    """
+    domains = [DomainStatus("a.example", "valid", "own", BUNDLE), DomainStatus("b.example", "issuing", "internal")]
+    told = json.dumps(status_json(version="1", serving=True, started_at=NOW, domains=domains, http={"requests": 3}))
+    assert {"valid": 1, "issuing": 1} == json.loads(told)["states"]
+    assert {"requests": 3} == json.loads(told)["http"]
+    assert "secret" not in told

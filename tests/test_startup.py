@@ -1,0 +1,166 @@
+"""
+Tests for `sptls.startup`: what must be right before twistd forks.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import socket
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sptls import startup
+from sptls.config import Address, Config, DomainConfig, LimitsConfig, ListenConfig
+from sptls.errors import StartError
+from sptls.names import HostName
+from sptls.startup import ProcessSettings
+
+TWISTD: dict[str, Any] = {"nodaemon": True, "uid": None, "gid": None}
+
+
+def _config(tmp_path: Path, **more: Any) -> Config:
+    return Config(domains=(DomainConfig(HostName("click.example.com")),), state_dir=tmp_path / "state", **more)
+
+
+def test_state_directory_is_made_private_and_locked(tmp_path: Path) -> None:
+    """
+    The directory is its owner's alone, and a second lock is refused until the first is released.
+    """
+    config = _config(tmp_path)
+    lock = startup.lock_state(config)
+    assert 0o700 == config.state_dir.stat().st_mode & 0o777
+    with pytest.raises(StartError, match=str(os.getpid())):
+        startup.lock_state(config)
+    lock.release()
+    startup.lock_state(config).release()
+
+
+def test_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """
+    The message has the path and what to do.
+    """
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(StartError, match="state_dir"):
+        startup.lock_state(_config(tmp_path))
+
+
+def test_all_addresses_are_bound_or_none(tmp_path: Path) -> None:
+    """
+    When one address is taken, those bound before it are free again.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as probe:
+        free = probe.getsockname()[1]
+        probe.close()
+        listen = ListenConfig(
+            https=(Address("127.0.0.1", free),), http=(Address("127.0.0.1", taken.getsockname()[1]),), admin=None
+        )
+        with pytest.raises(StartError, match="in use"):
+            startup.bind_all(_config(tmp_path, listen=listen))
+        socket.create_server(("127.0.0.1", free)).close()
+
+
+def test_bound_sockets_are_kept_by_their_use(tmp_path: Path) -> None:
+    """
+    Each kind of address has its sockets; an admin address of None has none.
+    """
+    listen = ListenConfig(https=(Address("127.0.0.1", 0),) * 2, http=(), admin=None)
+    bound = startup.bind_all(_config(tmp_path, listen=listen))
+    assert (2, 0, 0) == (len(bound.https), len(bound.http), len(bound.admin))
+    bound.close()
+
+
+def test_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """
+    A store that a newer sptls made is left alone, and the message says so.
+    """
+    path = tmp_path / "store.db"
+    startup.check_store(path)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 9999")
+    connection.close()
+    with pytest.raises(StartError, match="newer"):
+        startup.check_store(path)
+
+
+def test_descriptor_limit_is_raised_as_far_as_allowed(tmp_path: Path) -> None:
+    """
+    The soft limit follows the configured connections, never beyond the hard one, and is never lowered.
+    """
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+        startup.raise_descriptor_limit(_config(tmp_path, limits=LimitsConfig(connections=300)))
+        assert 856 == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        startup.raise_descriptor_limit(_config(tmp_path, limits=LimitsConfig(connections=10)))
+        assert 856 == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_state_is_given_to_the_user_that_will_serve(tmp_path: Path) -> None:
+    """
+    The directory and its files change owner; what a link in it points to does not.
+    """
+    state, outside = tmp_path / "state", tmp_path / "outside"
+    state.mkdir()
+    (state / "store.db").touch()
+    outside.touch()
+    (state / "link").symlink_to(outside)
+    startup.give_away(state, ProcessSettings(uid=65534, gid=65534))
+    assert (65534, 65534, 0) == (state.stat().st_uid, (state / "store.db").stat().st_uid, outside.stat().st_uid)
+
+
+def test_nothing_is_given_away_without_a_user(tmp_path: Path) -> None:
+    """
+    Without --uid the owner stays.
+    """
+    startup.give_away(tmp_path, ProcessSettings())
+    assert os.geteuid() == tmp_path.stat().st_uid
+
+
+def test_foreground_log_goes_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    With -n and nothing else, lines are written to standard error.
+    """
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    observer = ProcessSettings.from_twistd(TWISTD, log_json=False).observer
+    assert observer is not None
+    observer({"log_format": "hello", "log_time": 0.0})
+    assert stream.getvalue().endswith("hello\n")
+
+
+@pytest.mark.parametrize("chosen", [{"logger": object()}, {"syslog": True}, {"logfile": "x.log"}, {"nodaemon": False}])
+def test_twistds_own_choice_of_a_log_stands(chosen: dict[str, Any]) -> None:
+    """
+    --logger, --syslog, --logfile and the daemon's twistd.log are left to twistd.
+    """
+    assert ProcessSettings.from_twistd({**TWISTD, **chosen}, log_json=False).observer is None
+
+
+def test_json_log_goes_to_the_log_file(tmp_path: Path) -> None:
+    """
+    --log-json with a file writes JSON lines there, and the file can be rotated.
+    """
+    path = tmp_path / "sptls.log"
+    settings = ProcessSettings.from_twistd({**TWISTD, "logfile": str(path)}, log_json=True)
+    assert settings.observer is not None
+    assert settings.log_file is not None
+    settings.observer({"log_format": "hello", "log_time": 0.0})
+    settings.log_file.close()
+    assert '"message": "hello"' in path.read_text()
+
+
+def test_late_modules_are_imported_ahead_for_another_user() -> None:
+    """
+    Where the user changes, everything is in memory before.
+    """
+    startup.import_ahead(ProcessSettings(uid=65534))
+    assert set(startup._IMPORTED_LATE) <= set(sys.modules)
