@@ -1,0 +1,68 @@
+"""
+What a stopped daemon has stored, looked at and tampered with from outside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from sptls.certs import rows
+from sptls.certs.csr import generate_key, key_der
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_CERTIFICATE = f"SELECT {rows.CERTIFICATE_COLUMNS} FROM certificate WHERE name = ?"  # noqa: S608 - constants
+
+
+@contextlib.contextmanager
+def opened(state: Path) -> Iterator[sqlite3.Connection]:
+    """
+    Open the store in *state*; what is changed is there at the end of the block.
+    """
+    connection = sqlite3.connect(state / "store.db")
+    try:
+        with connection:
+            yield connection
+    finally:
+        connection.close()
+
+
+def look(state: Path, query: str, *values: object) -> list[Any]:
+    """
+    Give the rows that *query* finds.
+    """
+    with opened(state) as connection:
+        return connection.execute(query, values).fetchall()
+
+
+def forget(state: Path, name: str) -> None:
+    """
+    Take the certificate of *name* away.
+    """
+    with opened(state) as connection:
+        connection.execute("DELETE FROM certificate WHERE name = ?", (name,))
+
+
+def flip_bytes(state: Path, name: str) -> None:
+    """
+    Change the certificate of *name* as a bad disk does: its checksum tells.
+    """
+    with opened(state) as connection:
+        connection.execute("UPDATE certificate SET end_entity = zeroblob(length(end_entity)) WHERE name = ?", (name,))
+
+
+def break_key(state: Path, name: str) -> None:
+    """
+    Give *name* a stored certificate that looks sound until it is used: its key is another one's.
+    """
+    with opened(state) as connection:
+        stored = rows.CertificateRows().certificate(connection.execute(_CERTIFICATE, (name,)).fetchone())
+        broken = attrs.evolve(stored.bundle, key=key_der(generate_key("ec-p256")))
+        row = rows.certificate_row(attrs.evolve(stored, bundle=broken))
+        connection.execute(f"INSERT OR REPLACE INTO certificate VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
