@@ -113,12 +113,14 @@ def _config(look: Inspection, file: File, names: tuple[str, ...], *, foreground:
     _check_ranges(look, file)
     domains = _domains(look, file, names)
     listen = _listen(look, file.listen, domains)
+    # An entry that makes no sense may well be meant as a domain to be ordered: all faults at once.
+    is_ordering = None in file.domains or any(domain.certificate is None for domain in domains)
     return Config(
         domains=domains,
         state_dir=_state_dir(look, file.state_dir),
         listen=listen,
         tls=file.tls,
-        acme=_acme(look, file.acme, listen, domains),
+        acme=_acme(look, file.acme, listen, is_ordering=is_ordering),
         handshake=file.handshake,
         limits=file.limits,
         log=_log(look, file.log, foreground=foreground),
@@ -254,7 +256,7 @@ def _default_name(look: Inspection, value: str | None, domains: tuple[DomainConf
     return name
 
 
-def _acme(look: Inspection, table: AcmeTable, listen: ListenConfig, domains: tuple[DomainConfig, ...]) -> AcmeConfig:
+def _acme(look: Inspection, table: AcmeTable, listen: ListenConfig, *, is_ordering: bool) -> AcmeConfig:
     default = AcmeConfig()
     acme = AcmeConfig(
         directory=look.take("acme.directory", table.directory, config_values.directory) or default.directory,
@@ -267,7 +269,7 @@ def _acme(look: Inspection, table: AcmeTable, listen: ListenConfig, domains: tup
         key_type=table.key_type or default.key_type,
         eab=_eab(look, table.eab),
     )
-    orders = acme.directory != INTERNAL_DIRECTORY and any(domain.certificate is None for domain in domains)
+    orders = is_ordering and acme.directory != INTERNAL_DIRECTORY
     if orders and not acme.agree_to_terms and look.is_sound("acme.agree_to_terms"):
         look.note("acme.agree_to_terms", _TERMS)
     return acme

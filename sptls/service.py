@@ -79,6 +79,10 @@ def make(reactor: Any, process: ProcessSettings, config: Config, world: World | 
     faults = own.load()
     if faults:
         raise ConfigError(faults)
+    if config.acme.eab is not None:
+        from sptls.acme.account import read_external_account
+
+        read_external_account(config.acme.eab)
     # Read while the user who started us may read them; the one that serves need not.
     trust = trust_roots(config)
     lock = startup.lock_state(config)

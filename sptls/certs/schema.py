@@ -89,7 +89,7 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def store_error(path: Path, error: sqlite3.Error) -> StoreError:
+def store_error(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> StoreError:
     """
     Give the `StoreError` that says what *error* means and what to do.
     """
@@ -98,11 +98,12 @@ def store_error(path: Path, error: sqlite3.Error) -> StoreError:
     return StoreError(str(path), f"{error}; {advice}" if advice else f"{error}")
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: sqlite3.Error | UnicodeDecodeError) -> bool:
     """
     Tell whether *error* means that the file's content is damaged (and not the disk, a lock or a permission).
     """
-    return getattr(error, "sqlite_errorname", "").startswith(_DAMAGE)
+    # SQLite quotes a damaged schema in its message, and Python can't decode that.
+    return isinstance(error, UnicodeDecodeError) or getattr(error, "sqlite_errorname", "").startswith(_DAMAGE)
 
 
 def rescue(path: Path, now: datetime) -> tuple[sqlite3.Connection, Path]:
@@ -137,7 +138,7 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode=TRUNCATE").close()
         connection.execute("PRAGMA synchronous=FULL").close()
-    except sqlite3.Error:
+    except BaseException:
         connection.close()
         raise
     return connection

@@ -150,12 +150,12 @@ class StoreFile:
         try:
             try:
                 return self._attempt(work)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 if not schema.is_damage(error):
                     raise
                 self._rescue(error)
                 return self._attempt(work)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise schema.store_error(self._path, error) from None
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -4,6 +4,7 @@ Restarts and the store: what is stored is served without a word to the CA, and w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.pebble]
 
 NAMES = ["one.example", "two.example", "three.example"]
-SET_ASIDE = "SELECT name, reason FROM set_aside"
+SET_ASIDE = "SELECT name FROM set_aside"
 
 
 def _issue_all(launcher: Launcher) -> None:
@@ -83,9 +84,8 @@ def test_damaged_row_is_set_aside_and_obtained_once(ca: Ca, tmp_path: Path) -> N
     for _ in range(2):
         with launcher.running() as daemon:
             after = _serials(daemon, client)
-    assert "three.example" not in daemon.log.split("is damaged")[1].splitlines()[0]
     assert (before[1:], True) == (after[1:], before[0] != after[0])
-    assert [(NAMES[0], "its checksum is wrong")] == look(launcher.state, SET_ASIDE)
+    assert [(NAMES[0],)] == look(launcher.state, SET_ASIDE)
     assert len(NAMES) + 1 == ca.orders
 
 
@@ -100,7 +100,7 @@ def test_certificate_that_cannot_be_used_is_set_aside_and_obtained_once(ca: Ca, 
     for _ in range(2):
         with launcher.running() as daemon:
             assert [NAMES[0]] == sans(certificate(daemon.https, NAMES[0], client))
-    assert [NAMES[0]] == [name for name, _ in look(launcher.state, SET_ASIDE)]
+    assert [(NAMES[0],)] == look(launcher.state, SET_ASIDE)
     assert len(NAMES) + 1 == ca.orders
 
 
@@ -114,7 +114,7 @@ def test_store_that_is_garbage_is_kept_and_begun_anew(ca: Ca, tmp_path: Path) ->
     (launcher.state / "store.db").write_bytes(garbage)
     _issue_all(launcher)
     _issue_all(launcher)
-    (kept,) = launcher.state.glob("store.db.damaged-*")
+    (kept,) = launcher.state.glob("store.db.damaged-*Z")  # beside it a journal
     assert (garbage, 0o600) == (kept.read_bytes(), kept.stat().st_mode & 0o777)
     assert [(len(NAMES),)] == look(launcher.state, "SELECT count(*) FROM certificate")
     assert 2 * len(NAMES) == ca.orders
@@ -139,9 +139,10 @@ def _fill(disk: Path) -> Path:
     Fill *disk* to the last byte; give the file that does.
     """
     path = disk / "filler"
-    with path.open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
-        while True:
-            filler.write(bytes(512))
+    with path.open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while filler.write(bytes(512)):
+            pass
+    assert 0 == os.statvfs(disk).f_bavail
     return path
 
 

@@ -1,0 +1,183 @@
+"""
+Tests for `sptls.service`: what `make` refuses, and the order of starting and ending. Serving is in tests/e2e.
+"""
+
+from __future__ import annotations
+
+import atexit
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from twisted.application.service import Application
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
+
+from sptls import service
+from sptls.certs.lock import StateLock
+from sptls.config import AcmeConfig, Address, Config, DomainConfig, ListenConfig
+from sptls.errors import ConfigError, StartError
+from sptls.names import HostName
+from sptls.startup import ProcessSettings
+from tests.doubles import InlineReactor
+
+NAME = HostName("click.example.com")
+NOWHERE = ListenConfig(https=(Address("127.0.0.1", 0),), http=(), admin=None, default_name=NAME)
+
+
+def _config(tmp_path: Path, listen: ListenConfig = NOWHERE, **domain: Any) -> Config:
+    return Config(
+        domains=(DomainConfig(NAME, **domain),),
+        state_dir=tmp_path / "state",
+        listen=listen,
+        acme=AcmeConfig(directory="internal"),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """
+    Put back the signal handlers that a started service changes.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@implementer(ILogObserver)
+class _Observer:
+    def __init__(self) -> None:
+        self.events: list[LogEvent] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        self.events.append(event)
+
+
+class _World:
+    """
+    A world that fails to start, or waits, and tells what it was asked.
+    """
+
+    def __init__(self, outcome: Deferred[Config]) -> None:
+        self.outcome, self.calls = outcome, list[str]()
+
+    async def start(self, config: Config) -> Config:
+        self.calls.append("start")
+        return await self.outcome
+
+    def announce(self, config: Config) -> None:
+        self.calls.append("announce")
+
+    async def stop(self) -> None:
+        self.calls.append("stop")
+
+    def remove(self) -> None:
+        self.calls.append("remove")
+
+
+def test_own_certificate_that_cannot_be_used_is_a_configuration_fault(tmp_path: Path) -> None:
+    """
+    A certificate that is no PEM is refused before anything is made, with its place.
+    """
+    (tmp_path / "own.pem").write_text("no certificate")
+    (tmp_path / "own.key").write_text("no key")
+    config = _config(tmp_path, certificate=tmp_path / "own.pem", key=tmp_path / "own.key")
+    with pytest.raises(ConfigError) as raised:
+        service.make(InlineReactor(), ProcessSettings(), config)
+    assert raised.value.faults[0].place.startswith("domains[0]")
+    assert not config.state_dir.exists()
+
+
+def test_file_of_roots_that_holds_none_is_refused(tmp_path: Path) -> None:
+    """
+    A trust file without certificates ends the start.
+    """
+    (tmp_path / "roots.pem").write_text("nothing")
+    config = attrs.evolve(_config(tmp_path), acme=AcmeConfig(directory="internal", trust=tmp_path / "roots.pem"))
+    with pytest.raises(StartError, match=r"roots\.pem"):
+        service.make(InlineReactor(), ProcessSettings(), config)
+
+
+def test_taken_port_gives_the_lock_back(tmp_path: Path) -> None:
+    """
+    When an address can't be bound, the state directory is free again.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = attrs.evolve(NOWHERE, https=(Address("127.0.0.1", taken.getsockname()[1]),))
+        config = _config(tmp_path, listen)
+        with pytest.raises(StartError):
+            service.make(InlineReactor(), ProcessSettings(), config)
+    lock = StateLock(config.state_dir)
+    lock.acquire()
+    lock.release()
+
+
+def test_application_gets_the_log_that_was_chosen(tmp_path: Path) -> None:
+    """
+    The application has our observer, where twistd looks before it starts its log.
+    """
+    observer = _Observer()
+    made = service.make(InlineReactor(), ProcessSettings(observer=observer), _config(tmp_path))
+    application = Application("sptls")
+    made.setServiceParent(application)
+    assert observer is application.getComponent(ILogObserver)
+    made._bound.close()
+    made._lock.release()
+
+
+def test_start_that_fails_is_said_and_stops_the_reactor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What goes wrong after the fork is one log event, and the process ends with status 1.
+    """
+    registered: list[Any] = []
+    monkeypatch.setattr(atexit, "register", registered.append)
+    reactor, observer, outcome = InlineReactor(), _Observer(), Deferred[Config]()
+    world = _World(outcome)
+    made = service.make(reactor, ProcessSettings(), _config(tmp_path), world)
+    globalLogPublisher.addObserver(observer)
+    try:
+        made.startService()
+        outcome.errback(StartError("the CA does not answer"))
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert ["critical"] == [event["log_level"].name for event in observer.events]
+    assert (1, [service._exit_failed]) == (reactor.stops, registered)
+    made.stopService()
+    made._bound.close()
+
+
+def test_stop_while_starting_undoes_what_was_started(tmp_path: Path) -> None:
+    """
+    A stop that comes early cancels the start, ends what ran, and gives the lock back.
+    """
+    world = _World(Deferred())
+    config = _config(tmp_path)
+    made = service.make(InlineReactor(), ProcessSettings(), config, world)
+    made.startService()
+    stopped: list[object] = []
+    made.stopService().addCallback(stopped.append)
+    assert (["start", "stop", "remove"], [None]) == (world.calls, stopped)
+    made._bound.close()
+    lock = StateLock(config.state_dir)
+    lock.acquire()
+    lock.release()
+
+
+def test_sigusr1_goes_to_the_one_before_too(tmp_path: Path) -> None:
+    """
+    The handler that twistd set is called as well.
+    """
+    seen: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _frame: seen.append(number))
+    made = service.make(InlineReactor(), ProcessSettings(), _config(tmp_path), _World(Deferred()))
+    made.startService()
+    signal.raise_signal(signal.SIGUSR1)
+    made.stopService()
+    made._bound.close()
+    assert [signal.SIGUSR1] == seen
