@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from sptls.ops.status import DomainStatus, own_state, status_json
+from sptls.ops.status import DomainStatus, http_json, own_state, status_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ class Report:
             domains=self._domains(),
             connections={"open": len(self._gateway.connections)},
             tls=attrs.asdict(self._tls.counts),
-            http=attrs.asdict(counters),
+            http=http_json(counters),
             upstreams=[attrs.asdict(origin) for origin in self._upstreams.status()],
             access_log={"dropped_lines": self._access_log.dropped_lines},
         )

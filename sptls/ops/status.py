@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sptls.certs.bundle import CertificateBundle
+    from sptls.proxy.counters import Counters
 
 
 @attrs.frozen
@@ -80,6 +81,15 @@ def status_json(
         "domains": listed,
         **parts,
     }
+
+
+def http_json(counters: Counters) -> dict[str, Any]:
+    """
+    Give the proxy's counters; answers by class, as people say it (``4xx``).
+    """
+    told = attrs.asdict(counters)
+    told["answers"] = {f"{digit}xx": count for digit, count in enumerate(counters.answers) if 1 <= digit <= 5}
+    return told
 
 
 def _moment(moment: datetime | None) -> str | None:

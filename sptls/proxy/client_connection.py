@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
+from sptls.addresses import plain_host
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 # What a client may go on sending after an early answer; throwing 16 MiB away costs about 10 ms of CPU.
 LINGER_BYTES: Final = 16 << 20
-# An IPv4 client of a socket that listens on IPv6 as well (RFC 4291 §2.5.5.2).
-_MAPPED: Final = "::ffff:"
 
 
 class ClientConnection:
@@ -91,7 +91,7 @@ class ClientConnection:
         certificate = getattr(transport, "certificate", None)
         self._covers = certificate.covers if certificate is not None else None
         host = str(getattr(self.transport.getPeer(), "host", ""))
-        self.peer = (host.removeprefix(_MAPPED) if "." in host else host).encode("ascii", "replace")
+        self.peer = plain_host(host).encode("ascii", "replace")
         if not self.tls:
             # Over TLS the listener has done it. An answer in two writes would wait for the client's delayed ACK.
             self.transport.setTcpNoDelay(True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
+from sptls.addresses import plain_host
 from sptls.errors import StartError
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ BACKLOG: Final = 4096
 # Clients of TLS and of HTTP speak first: the kernel wakes us when they have, or after this. It is coarse (powers of
 # two of the SYN-ACK's retransmissions), and only who connects and says nothing sees it.
 DEFER_ACCEPT_SECONDS: Final = 3
-# RFC 4291 §2.5.5.2: how an IPv4 peer of an IPv6 socket is written.
-_MAPPED_IPV4: Final = "::ffff:"
 
 
 def bind(address: Address) -> list[socket.socket]:
@@ -90,15 +89,6 @@ def _cause(error: OSError, port: int) -> str:
             return "this machine has no such address; `ip address` shows those it has"
         case _:
             return os.strerror(error.errno) if error.errno else str(error)
-
-
-def plain_host(host: str) -> str:
-    """
-    Give *host*, an IPv4 address where it is one mapped into IPv6 (a client of a socket for both).
-    """
-    if host.startswith(_MAPPED_IPV4) and "." in host:
-        return host[len(_MAPPED_IPV4) :]
-    return host
 
 
 def address_of(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:

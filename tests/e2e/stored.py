@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_CERTIFICATE = f"SELECT {rows.CERTIFICATE_COLUMNS} FROM certificate WHERE name = ?"  # noqa: S608 - constants
+    from sptls.certs.records import StoredCertificate
 
 
 @contextlib.contextmanager
@@ -61,8 +61,25 @@ def break_key(state: Path, name: str) -> None:
     """
     Give *name* a stored certificate that looks sound until it is used: its key is another one's.
     """
+    stored = _stored(state, name)
+    broken = attrs.evolve(stored.bundle, key=key_der(generate_key("ec-p256")))
+    _store(state, attrs.evolve(stored, bundle=broken))
+
+
+def make_due(state: Path, name: str) -> None:
+    """
+    Let the certificate of *name* be due for renewal.
+    """
+    stored = _stored(state, name)
+    _store(state, attrs.evolve(stored, renew_at=stored.bundle.not_before))
+
+
+def _stored(state: Path, name: str) -> StoredCertificate:
+    (row,) = look(state, f"SELECT {rows.CERTIFICATE_COLUMNS} FROM certificate WHERE name = ?", name)  # noqa: S608
+    return rows.CertificateRows().certificate(row)
+
+
+def _store(state: Path, certificate: StoredCertificate) -> None:
+    row = rows.certificate_row(certificate)
     with opened(state) as connection:
-        stored = rows.CertificateRows().certificate(connection.execute(_CERTIFICATE, (name,)).fetchone())
-        broken = attrs.evolve(stored.bundle, key=key_der(generate_key("ec-p256")))
-        row = rows.certificate_row(attrs.evolve(stored, bundle=broken))
         connection.execute(f"INSERT OR REPLACE INTO certificate VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608

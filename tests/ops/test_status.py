@@ -11,7 +11,8 @@ import pytest
 
 from sptls.certs.bundle import CertificateBundle
 from sptls.names import HostName
-from sptls.ops.status import DomainStatus, domain_json, own_state, status_json
+from sptls.ops.status import DomainStatus, domain_json, http_json, own_state, status_json
+from sptls.proxy.counters import Counters
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 BUNDLE = CertificateBundle(
@@ -70,6 +71,15 @@ def test_moments_are_utc_to_the_second() -> None:
         told["renew_at"],
         told["problem"],
     )
+
+
+def test_answers_are_told_by_class() -> None:
+    """
+    Counters of answers read 2xx, 4xx; what no status begins with is left out.
+    """
+    counters = Counters(requests=3, answers=[0, 0, 2, 0, 1, 0, 0, 0, 0, 0])
+    told = http_json(counters)
+    assert (3, {"1xx": 0, "2xx": 2, "3xx": 0, "4xx": 1, "5xx": 0}) == (told["requests"], told["answers"])
 
 
 def test_status_counts_states_and_holds_no_secret() -> None:

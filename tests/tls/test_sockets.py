@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 
 from sptls.config import Address
 from sptls.errors import StartError
-from sptls.tls.sockets import address_of, bind, plain_host
+from sptls.tls.sockets import address_of, bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,11 +133,3 @@ def test_address(name: tuple[str, int], address: IPv4Address | IPv6Address) -> N
     An IPv4 client of a socket for both is an IPv4 client.
     """
     assert address == address_of(name)
-
-
-@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "::ffff:0:1"])
-def test_plain_host(host: str) -> None:
-    """
-    Any other address is left alone.
-    """
-    assert host == plain_host(host)
