@@ -76,7 +76,10 @@ class AccessLog:
         try:
             self._writer.open()
         except OSError as error:
-            raise StartError(f"the access log {self._writer.path} can't be opened: {error.strerror}") from error
+            raise StartError(
+                f"the access log {self._writer.path} can't be opened: {error.strerror}; "
+                "give log.access a path in a directory that this user can write"
+            ) from error
         self._writer.thread.start()
 
     def write(self, entry: LogEntry) -> None:

@@ -9,7 +9,7 @@ Over TLS the transport does that itself, below TLS.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from sptls.addresses import plain_host
 
@@ -25,6 +25,17 @@ if TYPE_CHECKING:
 
 # What a client may go on sending after an early answer; throwing 16 MiB away costs about 10 ms of CPU.
 LINGER_BYTES: Final = 16 << 20
+
+
+class Leaves(Protocol):
+    """
+    Who made the connection, and counts it.
+    """
+
+    def left(self) -> None:
+        """
+        Take note that it is gone.
+        """
 
 
 class ClientConnection:
@@ -52,7 +63,8 @@ class ClientConnection:
     transport: StreamTransport
 
     def __init__(self, gateway: Gateway) -> None:
-        self.gateway, self.factory = gateway, None
+        self.gateway = gateway
+        self.factory: Leaves | None = None
         self.peer, self.tls = b"", False
         self._covers: Callable[[bytes], bool] | None = None
         self._deadline: DeadlineQueue | None = None

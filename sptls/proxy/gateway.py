@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 BODY_SECONDS: Final = 60.0
 # The longest time for what the transport holds (64 KiB and TLS's records) to be taken by the client: 0.6 KB/s.
 WRITE_SECONDS: Final = 120.0
+# How long, while finishing, a client that has just connected may take for its request, which is on its way: a round
+# trip, and a lost segment. Connections opened ahead, for nothing, delay the end by this.
+FIRST_SECONDS: Final = 2.0
 # How long a client may read an early answer while it still sends. nginx: 5 s of silence, 30 s in all.
 LINGER_SECONDS: Final = 10.0
 
@@ -91,6 +94,7 @@ class Gateway:
         "connections",
         "counters",
         "finishing",
+        "first",
         "head",
         "idle",
         "limits",
@@ -120,7 +124,7 @@ class Gateway:
         self.upstreams, self.access_log, self.counters, self.limits = upstreams, access_log, counters, limits
         self.head, self.idle = deadlines.queue(limits.head_seconds), deadlines.queue(limits.idle_seconds)
         self.body, self.write = deadlines.queue(BODY_SECONDS), deadlines.queue(WRITE_SECONDS)
-        self.linger = deadlines.queue(LINGER_SECONDS)
+        self.first, self.linger = deadlines.queue(FIRST_SECONDS), deadlines.queue(LINGER_SECONDS)
         self.now, self.seconds = now, clock.seconds
         self.connections: set[Finishes] = set()
         self.finishing = False

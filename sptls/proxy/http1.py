@@ -66,7 +66,7 @@ class Http1(ClientConnection):
         """
         self._begin_on(transport, self)
         self.gateway.opened(self)
-        self._wait_in(self.gateway.head)
+        self._wait_in(self.gateway.first if self._finishing else self.gateway.head)
 
     def connectionMade(self) -> None:
         """
@@ -107,6 +107,8 @@ class Http1(ClientConnection):
         self._closing, self._buffer = True, b""
         self._wait_in(None)
         self.gateway.closed(self)
+        if self.factory is not None:
+            self.factory.left()
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.client_left()
@@ -141,10 +143,15 @@ class Http1(ClientConnection):
     def finish_soon(self) -> None:
         """
         Close now if nothing is under way, else after the exchange that runs or the request that is being read.
+
+        Who has just connected has a request under way: nobody sends it again when its connection is closed unanswered.
         """
         self._finishing = True
         if self.exchange is None and not self._buffer and not self._closing:
-            self._close(still_sending=False)
+            if self._deadline is self.gateway.head:
+                self._wait_in(self.gateway.first)
+            else:
+                self._close(still_sending=False)
 
     def deadline_passed(self) -> None:
         """
@@ -245,6 +252,9 @@ class Http1(ClientConnection):
         gateway = self.gateway
         head = parse_request(self._buffer, gateway.limits)
         if head is NEED_MORE:
+            if self._buffer == b"\r\n":
+                # Old clients end a POST with one line end too many (RFC 9112 §2.2): no request, and nobody to tell.
+                self._buffer = b""
             return False
         self._wait_in(None)
         gateway.counters.requests += 1
@@ -362,16 +372,28 @@ class Http1(ClientConnection):
 
 class Http1Factory(Factory):
     """
-    Makes the connections of port 80; at most *connections* clients in all, more are closed at once.
+    Makes the connections of port 80; at most *connections* at a time, whatever port 443 has; more are closed at once.
     """
 
     noisy = False
 
     def __init__(self, gateway: Gateway, connections: int) -> None:
         self._gateway, self._connections = gateway, connections
+        self._open = 0
+
+    def left(self) -> None:
+        """
+        Take note that a client is gone.
+        """
+        self._open -= 1
 
     def buildProtocol(self, addr: IAddress) -> Http1 | None:  # type: ignore[override]
         """
         Serve one more client, or nobody when there are too many; an `Http1` is an IProtocol, but no `Protocol`.
         """
-        return Http1(self._gateway) if len(self._gateway.connections) < self._connections else None
+        if self._open >= self._connections:
+            return None
+        self._open += 1
+        connection = Http1(self._gateway)
+        connection.factory = self
+        return connection

@@ -6,13 +6,13 @@ deadlines: for the answer's head, from the request's last byte; between two piec
 take more of the request. There is none while the client is the one that is waited for: its own deadlines end that.
 
 Whether a connection can be used again is decided in `_finish`; whether a dead one may be replaced unnoticed, in
-`connectionLost`.
+`_may_be_replaced_for`.
 """
 # ruff: noqa: N802 - Twisted's names
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, IProtocol, IPushProducer
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from sptls.proxy.upstream_origin import Origin
 
 _log = Logger()
+
+_REQUEST_TIMEOUT: Final = 408
 
 
 @implementer(IProtocol, IHandshakeListener, IPushProducer)
@@ -129,7 +131,7 @@ class UpstreamConnection:
         if reader.may_end_with_connection and isinstance(reason.value, ConnectionDone):
             exchange.done = True
             exchange.downstream.response_end()
-        elif reader.silent and self._used and exchange.repeatable and not exchange.retried:
+        elif reader.silent and self._may_be_replaced_for(exchange):
             self._origin.retry(exchange)
         elif reader.head is None:
             self._origin.failed(exchange, UpstreamError(502, "the connection was closed before an answer"))
@@ -267,6 +269,11 @@ class UpstreamConnection:
             rest = reader.read_head(data)
             if rest is None or reader.head is None:
                 return
+            if reader.head.status == _REQUEST_TIMEOUT and self._may_be_replaced_for(exchange):
+                # It was idle for too long, and its farewell crossed the request (RFC 9110 §15.5.9).
+                self.drop()
+                self._origin.retry(exchange)
+                return
             self._origin.answered()
             downstream.response_head(reader.head)
         content = reader.read_content(rest) if rest is not None else b""
@@ -280,6 +287,12 @@ class UpstreamConnection:
         else:
             downstream.response_flush()
             self._arm()
+
+    def _may_be_replaced_for(self, exchange: UpstreamExchange) -> bool:
+        """
+        Tell whether *exchange* may be tried again elsewhere: this connection was kept, so it may be to blame.
+        """
+        return self._used and exchange.repeatable and not exchange.retried
 
     def _finish(self, exchange: UpstreamExchange, reader: ResponseReader) -> None:
         """

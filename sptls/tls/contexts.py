@@ -73,7 +73,11 @@ _TLS_1_2_SUITES: Final[dict[TlsPolicy, bytes]] = {
     "intermediate": ":".join(_AEAD).encode(),
     "compatible": ":".join(_AEAD + _CBC).encode(),
 }
-_OPTIONS: Final = SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
+# A peer that ends its side of TCP without close_notify counts as one that said it, as in nginx: scripts and old mail
+# gateways half-close so and read on. Nothing is cut off unnoticed: HTTP's own framing says where a request ends.
+_OPTIONS: Final = (
+    SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_IGNORE_UNEXPECTED_EOF
+)
 
 # SSL_MODE_NO_AUTO_CHAIN, which pyOpenSSL does not name: else OpenSSL looks in the (empty) store for the issuer of a
 # certificate that came without a chain, in every handshake.

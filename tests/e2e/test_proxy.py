@@ -4,6 +4,7 @@ What a client and the tracking service see of each other through the daemon, ove
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 
@@ -293,6 +294,17 @@ def test_early_answer_is_read_by_a_client_that_still_sends(daemon: Daemon, trust
         except OSError:
             pass
         assert connection.recv(65536).startswith(b"HTTP/1.1 403 ")
+
+
+def test_client_that_half_closes_is_answered(daemon: Daemon, trusting: ssl.SSLContext) -> None:
+    """
+    A client that ends its side below TLS, without close_notify, gets the answer to what it asked.
+    """
+    with connect(daemon.https, CLICK, trusting) as connection:
+        connection.sendall(f"GET /q/half HTTP/1.1\r\nHost: {CLICK}\r\n\r\n".encode())
+        with socket.socket(fileno=os.dup(connection.fileno())) as plain:
+            plain.shutdown(socket.SHUT_WR)
+        assert GIF == parse(read_all(connection)).content
 
 
 def test_port_80_proxies_too(daemon: Daemon, tracking: Origin) -> None:

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from sptls.config import LimitsConfig
 from sptls.proxy.client_connection import LINGER_BYTES
-from sptls.proxy.gateway import BODY_SECONDS, LINGER_SECONDS, WRITE_SECONDS
+from sptls.proxy.gateway import BODY_SECONDS, FIRST_SECONDS, LINGER_SECONDS, WRITE_SECONDS
 from sptls.proxy.http1 import PIPELINED_BYTES, Http1, Http1Factory
 from tests.proxy.wire import GET, OK, POST, PlayedExchange, Stage, TlsWire, Wire, fails_with, lost
 
@@ -626,6 +626,25 @@ def test_idle_connection_meets_its_deadline() -> None:
     assert (b"", "lost") == (wire.taken(), wire.end)
 
 
+def test_line_end_too_many_begins_no_request() -> None:
+    """
+    A client that ends its request with an empty line more (RFC 9112 §2.2) is idle then; it is owed no 408 and no 400.
+    """
+    stage = Stage()
+    stage.tracking = _answers
+    (waits, wire), (leaves, other_wire) = stage.connect(), stage.connect()
+    for connection in (waits, leaves):
+        connection.dataReceived(GET + b"\r\n")
+    answers = wire.taken(), other_wire.taken()
+    leaves.readConnectionLost()
+    stage.clock.advance(59)
+    assert "open" == wire.end
+    stage.clock.advance(2)
+    assert (2, b"", b"") == (len(stage.exchanges), wire.taken(), other_wire.taken())
+    assert (answers[0], "lost", "lost") == (answers[1], wire.end, other_wire.end)
+    assert [200, 200] == [status for status, _ in stage.logged]
+
+
 def test_waiting_for_the_upstream_has_no_deadline_here() -> None:
     """
     The upstream's own deadlines end that.
@@ -674,6 +693,8 @@ def test_finishing_closes_idle_connections_and_lets_exchanges_end() -> None:
     """
     stage = Stage()
     (idle, idle_wire), (busy, busy_wire) = stage.connect(), stage.connect()
+    idle.dataReceived(GET)
+    stage.exchanges.pop().answer(OK, b"ok")
     busy.dataReceived(GET)
     idle.finish_soon()
     busy.finish_soon()
@@ -681,6 +702,30 @@ def test_finishing_closes_idle_connections_and_lets_exchanges_end() -> None:
     stage.exchanges[0].answer(OK, b"ok")
     assert b"Connection: close\r\n" in busy_wire.value()
     assert "lost" == busy_wire.end
+
+
+def test_finishing_waits_for_the_first_request_that_is_on_its_way() -> None:
+    """
+    A client that has just connected gets one answer, also one that connects later; one that says nothing is closed.
+    """
+    stage = Stage()
+    stage.tracking = _answers
+    (click, click_wire), (silent, silent_wire) = stage.connect(), stage.connect()
+    stage.gateway.finishing = True
+    click.finish_soon()
+    silent.finish_soon()
+    late, late_wire = stage.connect()
+    assert ("open", "open") == (click_wire.end, silent_wire.end)
+    for connection in (click, late):
+        connection.dataReceived(GET[:10])
+        connection.dataReceived(GET[10:])
+    stage.clock.advance(FIRST_SECONDS + 1)
+    assert ("lost", "lost", "lost") == (click_wire.end, late_wire.end, silent_wire.end)
+    assert (b"HTTP/1.1 200 ", b"HTTP/1.1 200 ", b"") == (
+        click_wire.value()[:13],
+        late_wire.value()[:13],
+        silent_wire.value(),
+    )
 
 
 def test_finishing_after_the_head_closes_after_the_answer() -> None:
@@ -710,3 +755,13 @@ def test_factory_serves_so_many_clients() -> None:
     assert factory.buildProtocol(address) is None
     lost(first)
     assert factory.buildProtocol(address) is not None
+
+
+def test_clients_of_port_443_take_no_place_of_port_80() -> None:
+    """
+    However many are connected there, links already sent and http-01 validations are served here.
+    """
+    stage = Stage()
+    factory = Http1Factory(stage.gateway, 1)
+    Http1(stage.gateway).makeConnection(Wire())
+    assert factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)) is not None

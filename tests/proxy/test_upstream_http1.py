@@ -123,6 +123,24 @@ def test_dead_kept_connection_is_replaced_unnoticed() -> None:
     assert ([200, "end"], 1) == (told.events, stage.counters.upstream_retries)
 
 
+def test_time_out_of_an_idle_connection_is_not_the_answer() -> None:
+    """
+    A 408 that crosses the request was meant for the silence before it (RFC 9110 §15.5.9); one on the fresh connection
+    is passed on.
+    """
+    stage = UpstreamStage()
+    old, old_wire = stage.kept()
+    told, _ = stage.ask()
+    timed_out = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    old.dataReceived(timed_out[:30])
+    old.dataReceived(timed_out[30:])
+    lost(old)
+    connection, wire = stage.accept()
+    assert ([], "aborted", GET) == (told.events, old_wire.end, wire.value())
+    connection.dataReceived(timed_out)
+    assert ([408, "end"], 1) == (told.events, stage.counters.upstream_retries)
+
+
 def test_replacement_is_fresh_and_only_one() -> None:
     """
     With several dead ones the second try isn't on another of them, and there is no third.

@@ -178,6 +178,23 @@ def test_no_renegotiation(bundle: CertificateBundle) -> None:
         done.client.do_handshake()
 
 
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_client_that_half_closes_below_tls(bundle: CertificateBundle, version: int) -> None:
+    """
+    A client that ends its side without close_notify has ended its side and no more: it gets its answer.
+    """
+    done = shake_hands(server_context(bundle, "intermediate").context, client_context(version=version))
+    done.client.send(b"the request")
+    done.server.bio_write(done.client.bio_read(65536))
+    done.server.bio_shutdown()
+    assert done.server.recv(16384) == b"the request"
+    with pytest.raises(SSL.ZeroReturnError):
+        done.server.recv(16384)
+    done.server.send(b"the answer")
+    done.client.bio_write(done.server.bio_read(65536))
+    assert done.client.recv(16384) == b"the answer"
+
+
 @pytest.mark.parametrize(
     ("host", "covered"),
     [
