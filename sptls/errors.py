@@ -156,6 +156,15 @@ class IssuanceFailed(SptlsError):
         return str(self.cause)
 
 
+class OrderCancelled(SptlsError):
+    """
+    We gave an order up before the CA was asked to validate or to issue anything: it has cost nothing there.
+    """
+
+    def __str__(self) -> str:
+        return "the order was cancelled before it cost anything at the CA"
+
+
 class BadCertificate(SptlsError):
     """
     A certificate, key or chain must not be used, because of *reason*.

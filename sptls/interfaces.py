@@ -35,6 +35,7 @@ class IIssuer(Interface):
 
         Raises:
             IssuanceFailed: no certificate came of it; says why and what it cost at the CA.
+            CancelledError: it was cancelled when it could have cost something already (before: `OrderCancelled`).
         """
 
 

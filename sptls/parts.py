@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from sptls.acme.ca_hosts import CaHosts
 from sptls.certs.renewer import Renewer
 from sptls.certs.store import Store, WorkerThread
 from sptls.clock import wall_time
@@ -86,7 +86,7 @@ class Parts:
     own: OwnCertificates
     issuer: Any
     threads: ThreadPool
-    look_up: SystemLookUp
+    look_ups: tuple[SystemLookUp, ...]
     resolver: Resolver
     upstreams: Upstreams
     access_log: AccessLog
@@ -128,7 +128,9 @@ class Parts:
         def upstream_tls(upstream: UpstreamConfig) -> IOpenSSLClientConnectionCreator:
             return optionsForClientTLS(upstream.host, trustRoot=trust[upstream.trust])
 
-        look_up = SystemLookUp(reactor)
+        # The CA's look-ups have threads of their own: a zone that hangs must not hold up the upstreams'.
+        look_up, ca_look_up = SystemLookUp(reactor), SystemLookUp(reactor)
+        reactor.installNameResolver(CaHosts(ca_look_up))
         resolver = Resolver(reactor, look_up)
         upstreams = Upstreams(reactor, reactor, deadlines, config.limits, resolver, upstream_tls, counters)
         access_log = AccessLog(reactor, _log_path(config), _log_line(config))
@@ -148,8 +150,8 @@ class Parts:
         report = Report(config, renewer, served, own, tls, gateway, upstreams, access_log, wall_time)
         configs = tuple({domain.upstream: None for domain in config.domains})
         return cls(
-            deadlines, store, served, renewer, own, issuer, threads, look_up, resolver, upstreams, access_log, gateway,
-            tls, report, configs,
+            deadlines, store, served, renewer, own, issuer, threads, (look_up, ca_look_up), resolver, upstreams,
+            access_log, gateway, tls, report, configs,
         )  # fmt: skip
 
     async def start(self, ending: AsyncExitStack) -> None:
@@ -164,14 +166,13 @@ class Parts:
         await self.store.open()
         ending.push_async_callback(self.store.close)
         loaded = await self.store.load()
-        for damage in loaded.damaged:
-            _log.error("{damage}", damage=damage)
         self.access_log.start()
         ending.push_async_callback(self.access_log.stop)
         self.threads.start()
         ending.callback(self.threads.stop)
-        self.look_up.start()
-        ending.callback(self.look_up.stop)
+        for look_up in self.look_ups:
+            look_up.start()
+            ending.callback(look_up.stop)
         self.resolver.start()
         ending.callback(self.resolver.stop)
         self.upstreams.serve(self.upstream_configs)
@@ -213,16 +214,14 @@ class Parts:
         for port in self.plain_ports:
             await _stop_listening(port)
         finished = Deferred.fromCoroutine(self.gateway.finish())
-        done = DeferredList([finished, self.tls.when_empty()]).addTimeout(DRAIN_SECONDS, reactor)
-        try:
-            await done
-        except DeferredTimeoutError:
+        # A list that is cancelled still fires, with what became of each: it raises nothing.
+        done = DeferredList([finished, self.tls.when_empty()], consumeErrors=True).addTimeout(DRAIN_SECONDS, reactor)
+        if not all(is_drained for is_drained, _ in await done):
             _log.warn(
                 "{count} connections were cut off after {seconds} s",
-                count=len(self.gateway.connections),
+                count=max(len(self.gateway.connections), self.tls.counts.open),
                 seconds=DRAIN_SECONDS,
             )
-            finished.cancel()
         self.gateway.abort()
         self.tls.abort_all()
 

@@ -167,14 +167,15 @@ class Sptls(Service):
         gc.freeze()
 
     def _start_failed(self, failure: Any) -> None:
-        if failure.check(CancelledError):
+        if failure.check(CancelledError) or not self.running:  # it is being stopped
             return
         if failure.check(SptlsError):
             _log.critical("can't start: {error}", error=str(failure.value))
         else:
             _log.failure("can't start", failure)
         atexit.register(_exit_failed)
-        self._reactor.stop()
+        # twistd starts services before the reactor, which can be stopped only once it runs.
+        self._reactor.callWhenRunning(self._reactor.stop)
 
     async def _stop(self) -> None:
         if self._starting is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import resource
+import stat
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -143,13 +144,16 @@ def import_ahead(process: ProcessSettings) -> None:
 def give_away(state_dir: Path, process: ProcessSettings) -> None:
     """
     Let the user that the daemon will run as own the state directory and what is in it.
+
+    That user could write there at the last run: a link to another's file is not followed, whatever its kind.
     """
     if process.uid is None or os.geteuid() != 0:
         return
     gid = -1 if process.gid is None else process.gid
     for path in (state_dir, *state_dir.iterdir()):
-        if not path.is_symlink():
-            os.chown(path, process.uid, gid)
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
+            os.chown(path, process.uid, gid, follow_symlinks=False)
 
 
 def raise_descriptor_limit(config: Config) -> None:

@@ -14,11 +14,22 @@ from twisted.python.failure import Failure
 class InlineReactor(MemoryReactorClock):
     """
     A reactor in memory; what is called from a thread is called at once, and stopping is counted.
+
+    It runs from the beginning, unless `running` is set to False: then `begin` has it run.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.running = True
         self.stops = 0
+
+    def begin(self) -> None:
+        """
+        Begin to run.
+        """
+        self.running = True
+        for call, args, kwargs in self.whenRunningHooks:
+            call(*args, **kwargs)
 
     def callFromThread(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:  # noqa: N802 - Twisted's name
         """

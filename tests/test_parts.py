@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trustme
+from twisted.internet.defer import Deferred
 
 from sptls.certs.own import OwnCertificates
 from sptls.clock import wall_time
@@ -16,8 +17,10 @@ from sptls.config import AcmeConfig, Config, DomainConfig, ListenConfig, LogConf
 from sptls.errors import StartError
 from sptls.interfaces import Hold, Refuse
 from sptls.names import HostName
-from sptls.parts import Parts, trust_roots
+from sptls.parts import DRAIN_SECONDS, Parts, trust_roots
+from sptls.proxy.http1 import Http1
 from tests.doubles import InlineReactor
+from tests.proxy.wire import Wire, logged
 
 NAME = HostName("click.example.com")
 
@@ -27,8 +30,8 @@ def _config(tmp_path: Path, **more: Any) -> Config:
     return Config(state_dir=tmp_path, acme=AcmeConfig(directory="internal"), **more)
 
 
-def _made(config: Config) -> Parts:
-    reactor = InlineReactor()
+def _made(config: Config, reactor: InlineReactor | None = None) -> Parts:
+    reactor = reactor or InlineReactor()
     in_thread: Any = None  # nothing is looked at before the start
     own = OwnCertificates(config.domains, clock=reactor, wall_clock=wall_time, in_thread=in_thread)
     return Parts.make(reactor, config, own, trust_roots(config))
@@ -106,3 +109,20 @@ def test_status_tells_of_every_domain(tmp_path: Path) -> None:
     parts.renewer.start([NAME], Loaded())
     (domain,) = parts.report.status()["domains"]
     assert ("click.example.com", "internal", None) == (domain["name"], domain["source"], domain["not_after"])
+
+
+def test_drain_that_is_over_says_how_many_were_cut_off(tmp_path: Path) -> None:
+    """
+    A client in the middle of a request is waited for, then closed, and the log has it; nothing fails.
+    """
+    reactor = InlineReactor()
+    parts = _made(_config(tmp_path), reactor)
+    connection, transport = Http1(parts.gateway), Wire()
+    connection.makeConnection(transport)
+    connection.dataReceived(b"GET / HT")
+    with logged() as events:
+        draining = Deferred.fromCoroutine(parts.drain(reactor))
+        reactor.advance(DRAIN_SECONDS)
+    assert None is draining.result
+    assert ["1 connections were cut off after 10.0 s"] == [text for level, text in events if level == "warn"]
+    assert transport.aborted

@@ -152,6 +152,40 @@ def test_start_that_fails_is_said_and_stops_the_reactor(tmp_path: Path, monkeypa
     made._bound.close()
 
 
+def test_start_that_fails_at_once_ends_the_reactor_when_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The service is started before the reactor is, and a reactor that doesn't run can't be stopped yet.
+    """
+    monkeypatch.setattr(atexit, "register", lambda _: None)
+    reactor, config = InlineReactor(), _config(tmp_path)
+    reactor.running = False
+    made = service.make(reactor, ProcessSettings(), config)
+    (config.state_dir / "internal-ca.key.pem").write_text("damaged")
+    made.startService()
+    assert 0 == reactor.stops
+    reactor.begin()
+    assert 1 == reactor.stops
+    made.stopService()
+    made._bound.close()
+
+
+def test_start_that_fails_because_it_is_stopped_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A part that turns the cancelling into an error of its own changes neither the log nor the exit status.
+    """
+    registered: list[Any] = []
+    monkeypatch.setattr(atexit, "register", registered.append)
+    reactor = InlineReactor()
+    outcome = Deferred[Config](lambda cancelled: cancelled.errback(StartError("cut off")))
+    made = service.make(reactor, ProcessSettings(), _config(tmp_path), _World(outcome))
+    made.startService()
+    made.stopService()
+    made._bound.close()
+    assert ([], 0) == (registered, reactor.stops)
+
+
 def test_stop_while_starting_undoes_what_was_started(tmp_path: Path) -> None:
     """
     A stop that comes early cancels the start, ends what ran, and gives the lock back.

@@ -113,6 +113,7 @@ def test_state_is_given_to_the_user_that_will_serve(tmp_path: Path) -> None:
     (state / "store.db").touch()
     outside.touch()
     (state / "link").symlink_to(outside)
+    (state / "hard").hardlink_to(outside)
     startup.give_away(state, ProcessSettings(uid=65534, gid=65534))
     assert (65534, 65534, 0) == (state.stat().st_uid, (state / "store.db").stat().st_uid, outside.stat().st_uid)
 

@@ -37,6 +37,10 @@ REQUEST_SECONDS = 30.0
 # A chain of four RSA-4096 certificates in PEM is 10 KiB, a directory 1 KiB.
 MAX_CONTENT_BYTES = 262_144
 
+# What OpenSSL says of a certificate that doesn't chain to a trusted root, and what the operator can do about it.
+_UNTRUSTED = "certificate verify failed"
+_TRUST_ADVICE = "; a CA whose own HTTPS has a private root needs that root in the file that acme.trust names"
+
 
 @attrs.frozen
 class Answer:
@@ -217,6 +221,7 @@ def reason(error: BaseException) -> str:
         causes = getattr(error, "reasons", None)
     if isinstance(error, SSL.Error) and error.args:
         # A list of (library, function, reason), one for each fault that OpenSSL queued.
-        return "TLS: " + ", ".join(str(fault[-1]) for fault in error.args[0])
+        faults = ", ".join(str(fault[-1]) for fault in error.args[0])
+        return f"TLS: {faults}{_TRUST_ADVICE if _UNTRUSTED in faults else ''}"
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

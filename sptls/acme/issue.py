@@ -26,7 +26,7 @@ from sptls.acme.exchange import Exchanges, abandonable
 from sptls.acme.transport import AcmeTransport
 from sptls.certs.bundle import CertificateBundle, check
 from sptls.certs.csr import csr, generate_key
-from sptls.errors import AcmeProblem, AcmeProtocolError, IssuanceFailed, SptlsError, ValidationFailed
+from sptls.errors import AcmeProblem, AcmeProtocolError, IssuanceFailed, OrderCancelled, SptlsError, ValidationFailed
 from sptls.interfaces import IIssuer
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ class _Attempt:
     until: float
     failures: list[tuple[str, AcmeProblem]] = attrs.field(factory=list)
     failed_authorizations: int = 0
+    # Set when the CA is asked to validate or to issue: from then on only its answer tells what that costs.
+    is_committed: bool = False
 
     def types_left(self, types: Sequence[str]) -> tuple[str, ...]:
         """
@@ -158,6 +160,10 @@ class AcmeIssuer:
         attempt = _Attempt(name, self._reactor.seconds() + ORDER_SECONDS)
         try:
             return await self._with_account(attempt)
+        except CancelledError as error:
+            if attempt.is_committed:
+                raise
+            raise IssuanceFailed(OrderCancelled()) from error
         except SptlsError as cause:
             raise IssuanceFailed(cause, attempt.failed_authorizations) from cause
 
@@ -243,6 +249,7 @@ class AcmeIssuer:
         """
         Let the CA validate *challenge*; gives the authorization as it ended.
         """
+        attempt.is_committed = True
         try:
             await self._client.respond(account, challenge, attempt.until)
         except AcmeProblem as problem:
@@ -265,6 +272,7 @@ class AcmeIssuer:
         Finalize an authorized order with a new key, and download and check what comes of it.
         """
         until = attempt.until
+        attempt.is_committed = True
         key: PrivateKey = await deferToThreadPool(self._reactor, self._threads, generate_key, self._config.key_type)
         order = await self._finalize(account, order, csr(key, [attempt.name]), until)
         match steps.next_of_order(order):

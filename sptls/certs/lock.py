@@ -78,7 +78,7 @@ class StateLock:
 
     def _open(self) -> int:
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             os.fchmod(descriptor, 0o600)  # a umask may have taken even the owner's bits
         except OSError as error:
             raise StartError(

@@ -23,6 +23,7 @@ from sptls.certs import schedule
 from sptls.certs.agenda import Agenda
 from sptls.certs.recorder import Recorder
 from sptls.certs.records import NO_HISTORY, History, Loaded, StoredCertificate
+from sptls.errors import IssuanceFailed, OrderCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -337,7 +338,7 @@ class Renewer:
         del self._running[name]
         if isinstance(result, Failure) and not self._is_stopping:
             _log.failure("{name}: an attempt broke off", result, name=name.name)
-        if not (self._is_stopping or name.is_removed):
+        if not self._is_given_up(name):
             self._plan(name, self._now())
             self._turn()
 
@@ -346,10 +347,18 @@ class Renewer:
             await self._obtain(name)
         except CancelledError as error:
             # Its cost is not known: in the store it stays as begun, which counts in full (`schedule.started`).
-            if not (self._is_stopping or name.is_removed):
+            if not self._is_given_up(name):
                 await self._fail(name, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, this name waits and the others go on
-            await self._fail(name, error)
+            has_cost_nothing = isinstance(error, IssuanceFailed) and isinstance(error.cause, OrderCancelled)
+            if not (has_cost_nothing and self._is_given_up(name)):
+                await self._fail(name, error)
+                return
+            name.history = schedule.withdrawn(name.history)
+            await self._recorder.history(name.name, name.history)
+
+    def _is_given_up(self, name: _Name) -> bool:
+        return self._is_stopping or name.is_removed
 
     async def _obtain(self, name: _Name) -> None:
         name.history = schedule.started(
@@ -359,6 +368,8 @@ class Renewer:
         if error is not None and name.is_valid(self._now()):
             # Nobody waits for it, and an order of which no restart knows may be repeated at each.
             raise error
+        if self._is_given_up(name):  # meanwhile; nothing has begun that could be cancelled
+            raise IssuanceFailed(OrderCancelled())
         bundle = await self._issue(name)
         now = self._now()
         renew_at = schedule.renewal_moment(bundle.not_before, bundle.not_after, now, self._random())
@@ -415,8 +426,9 @@ class Renewer:
         if failure.kind != name.failing_with:
             name.failing_with = failure.kind
             _log.warn(
-                "{name}: no certificate: {error}; next attempt at {until:%Y-%m-%d %H:%M:%S} UTC",
+                "{name}: no {what}: {error}; next attempt at {until:%Y-%m-%d %H:%M:%S} UTC",
                 name=name.name,
+                what="certificate" if name.certificate is None else "new certificate",
                 error=failure.error,
                 until=until,
             )

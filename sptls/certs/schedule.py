@@ -131,7 +131,9 @@ class Failure:
             failed_authorizations=failed_authorizations,
             retry_after_seconds=retry_after_seconds,
             kind=f"{type(cause).__name__} {cause.type}" if isinstance(cause, AcmeProblem) else type(cause).__name__,
-            is_outage=isinstance(cause, AcmeUnreachable),
+            # A limit of the account's meets every name alike, and the answer does not tell it from the name's own.
+            is_outage=isinstance(cause, AcmeUnreachable)
+            or (isinstance(cause, AcmeProblem) and cause.type == "rateLimited"),
         )
 
 
@@ -177,6 +179,13 @@ def started(history: History, now: datetime, *, directory: str, challenge_types:
     if history.directory != directory:
         return History(directory=directory, attempt_started_at=now)
     return attrs.evolve(history, failed_authorizations=_counted(history, now, challenge_types), attempt_started_at=now)
+
+
+def withdrawn(history: History) -> History:
+    """
+    Give the history after an attempt was given up that had cost nothing: as before it started.
+    """
+    return attrs.evolve(history, attempt_started_at=None)
 
 
 def after_success(history: History, now: datetime) -> History:

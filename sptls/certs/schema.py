@@ -66,9 +66,11 @@ _ADVICE = {
 _UNREADABLE_AT_THE_END = 1000
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     """
     Open the store at *path*, made if there is none, brought to the newest schema.
+
+    Everything done on it waits *busy_seconds* at most for another process that has it locked.
 
     Raises:
         StoreError: it can't be opened, or a newer sptls wrote it.
@@ -76,7 +78,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     _make_private_file(path)
     try:
-        connection = _open(path)
+        connection = _open(path, busy_seconds)
         try:
             _migrate(path, connection)
         except BaseException:
@@ -131,8 +133,8 @@ def rescue(path: Path, now: datetime) -> tuple[sqlite3.Connection, Path]:
     return fresh, kept
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
     # A damaged text must reach its checksum, not break the whole SELECT.
     connection.text_factory = _text
     try:

@@ -132,7 +132,10 @@ class Store:
     async def close(self) -> None:
         """
         Finish what was begun and close the file.
+
+        While another process has it locked, that takes as long as one try, however many writes are left.
         """
+        self._file.hurry()
         try:
             await self._worker.run(self._file.close)
         finally:

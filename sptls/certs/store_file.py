@@ -46,6 +46,7 @@ class StoreFile:
     def __init__(self, path: Path, now: WallClock) -> None:
         self._path, self._now = path, now
         self._connection: sqlite3.Connection | None = None
+        self._busy_seconds = schema.BUSY_SECONDS
         self._damaged: tuple[str, ...] = ()
 
     def open(self) -> None:
@@ -61,6 +62,12 @@ class StoreFile:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def hurry(self) -> None:
+        """
+        Wait for no lock of another process any more, once one was waited for; from any thread.
+        """
+        self._busy_seconds = 0.0
 
     def load(self) -> Loaded:
         """
@@ -160,7 +167,7 @@ class StoreFile:
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._connection is None:
-            self._connection = schema.connect(self._path)
+            self._connection = schema.connect(self._path, self._busy_seconds)
         try:
             return work(self._connection)
         except BaseException:

@@ -107,6 +107,13 @@ class ResponseReader:
         """
         return self.head is not None and type(self._framing) is UntilClose
 
+    @property
+    def is_redirect(self) -> bool:
+        """
+        Tell whether the answer is a redirect, which says all that matters in its head.
+        """
+        return self.head is not None and 300 <= self.head.status < 400
+
     def _begin(self, head: ResponseHead) -> None:
         self.head, self._buffer = head, b""
         framing = self._framing = response_body(head, self._method)

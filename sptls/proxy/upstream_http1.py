@@ -128,7 +128,10 @@ class UpstreamConnection:
             opened.errback(reason)
         if exchange is None or reader is None:
             return
-        if reader.may_end_with_connection and isinstance(reason.value, ConnectionDone):
+        # Over TLS a close without close_notify may have cut content short (RFC 9112 §9.8); a click's redirect has none to
+        # lose, and many servers close like that.
+        ended = isinstance(reason.value, ConnectionDone) or reader.is_redirect
+        if reader.may_end_with_connection and ended:
             exchange.done = True
             exchange.downstream.response_end()
         elif reader.silent and self._may_be_replaced_for(exchange):

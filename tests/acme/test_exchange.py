@@ -214,7 +214,7 @@ def test_whatever_keeps_an_answer_from_coming_is_unreachable(reactor: Reactor) -
     [
         (DNSLookupError("no such\nhost"), "DNSLookupError: DNS lookup failed: no such host."),
         (ResponseNeverReceived([Failure(ValueError("inner"))]), "ValueError: inner"),
-        (SSL.Error([("SSL routines", "", "certificate verify failed")]), "TLS: certificate verify failed"),
+        (SSL.Error([("SSL routines", "", "wrong version number")]), "TLS: wrong version number"),
         (SSL.ZeroReturnError(), "ZeroReturnError"),
         (ResponseNeverReceived([Failure(ResponseNeverReceived([Failure(KeyError())]))]), "KeyError"),
     ],
@@ -224,6 +224,15 @@ def test_the_innermost_cause_is_told_in_one_line(error: Exception, expected: str
     The agent's wrappers say nothing to an operator.
     """
     assert expected == reason(error)
+
+
+def test_untrusted_certificate_comes_with_what_to_do() -> None:
+    """
+    The first thing that goes wrong with a CA of one's own is its root.
+    """
+    told = reason(SSL.Error([("SSL routines", "", "certificate verify failed")]))
+    assert told.startswith("TLS: certificate verify failed; ")
+    assert "acme.trust" in told
 
 
 def test_abandoned_work_says_nothing_more() -> None:

@@ -162,3 +162,15 @@ def test_file_that_never_stays_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(lock, "_is_current", lambda _descriptor: False)
     with pytest.raises(StartError, match="removed again and again"):
         lock.acquire()
+
+
+def test_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    """
+    The daemon's user could put one there, and root would write its process id into another's file.
+    """
+    outside = tmp_path / "outside"
+    outside.write_text("kept")
+    (tmp_path / "lock").symlink_to(outside)
+    with pytest.raises(StartError):
+        StateLock(tmp_path).acquire()
+    assert "kept" == outside.read_text()

@@ -22,7 +22,15 @@ from sptls.certs.renewer import (
     Renewer,
 )
 from sptls.certs.store import InlineWorker, Store
-from sptls.errors import AcmeProblem, AcmeUnreachable, BadCertificate, IssuanceFailed, StoreError, ValidationFailed
+from sptls.errors import (
+    AcmeProblem,
+    AcmeUnreachable,
+    BadCertificate,
+    IssuanceFailed,
+    OrderCancelled,
+    StoreError,
+    ValidationFailed,
+)
 from sptls.interfaces import IIssuer
 from sptls.names import HostName
 from tests.certs.authority import NOW
@@ -55,7 +63,7 @@ class Issuer:
         self.cancelled: list[HostName] = []
         self.answer: Callable[[HostName], Exception | None] | None = None
         self.lifetime = timedelta(days=60)
-        self.ignores_cancelling = False
+        self.ignores_cancelling = self.cancelling_is_free = False
         self.mistaken_for: HostName | None = None
 
     async def issue(self, name: HostName) -> CertificateBundle:
@@ -72,6 +80,8 @@ class Issuer:
                 self.cancelled.append(name)
                 if self.ignores_cancelling:
                     await Deferred()
+                if self.cancelling_is_free:
+                    raise IssuanceFailed(OrderCancelled()) from None
                 raise
             finally:
                 self.running.pop(name, None)
@@ -96,10 +106,11 @@ class Issuer:
 
 class FullStore(Store):
     """
-    A store whose disk can be full.
+    A store whose disk can be full, and whose next write of a history waits for *writing*.
     """
 
     error: StoreError | None = None
+    writing: Deferred[None] | None = None
 
     async def put_certificate(self, certificate: StoredCertificate, history: History = NO_HISTORY) -> None:
         """
@@ -115,6 +126,9 @@ class FullStore(Store):
         """
         if self.error is not None:
             raise self.error
+        if self.writing is not None:
+            writing, self.writing = self.writing, None
+            await writing
         await super().put_history(name, history)
 
 
@@ -518,6 +532,32 @@ def test_stop_ends_orders(setting: Setting) -> None:
     assert NOW == outcome(setting.store.load()).histories[CLICK].attempt_started_at
     setting.renewer.want(CLICK)
     assert ([CLICK], []) == (setting.issuer.asked, setting.failures)
+
+
+def test_restarts_while_the_ca_hangs_cost_nothing(setting: Setting) -> None:
+    """
+    Orders that were given up before the CA validated anything don't count: a new process orders at once.
+    """
+    setting.issuer.cancelling_is_free = True
+    for process in range(1, 6):
+        setting.start(CLICK)
+        assert [CLICK] * process == setting.issuer.asked
+        outcome(setting.renewer.stop())
+        assert {} == outcome(setting.store.load()).histories
+        setting.restart()
+
+
+@pytest.mark.parametrize("is_stopped", [True, False], ids=["stopped", "removed"])
+def test_order_that_was_about_to_begin_does_not(setting: Setting, *, is_stopped: bool) -> None:
+    """
+    A stop, or the name's removal, while the attempt is being recorded asks the CA for nothing.
+    """
+    writing: Deferred[None] = Deferred()
+    setting.store.writing = writing
+    setting.start(CLICK)
+    ending = Deferred.fromCoroutine(setting.renewer.stop() if is_stopped else setting.renewer.set_names([]))
+    writing.callback(None)
+    assert ([], True) == (setting.issuer.asked, ending.called)
 
 
 def test_stop_does_not_wait_for_ever(setting: Setting) -> None:

@@ -180,6 +180,16 @@ def test_cut_off_attempt_counts_in_full() -> None:
     )
 
 
+def test_attempt_that_was_withdrawn_leaves_nothing() -> None:
+    """
+    What failed before it still counts, the attempt does not.
+    """
+    history = History(3, NOW, (NOW,), "dead", None, CA)
+    begun = started(history, NOW, directory=CA, challenge_types=2)
+    assert begun != history
+    assert history == schedule.withdrawn(begun)
+
+
 def test_success_forgets_failures_but_not_what_the_ca_counts() -> None:
     """
     After a certificate the back-off starts anew; failed authorizations of this hour still count.
@@ -300,7 +310,11 @@ def test_correction_is_final(history: History, now: datetime) -> None:
     [
         (
             IssuanceFailed(AcmeProblem(429, "rateLimited", "slow down", retry_after_seconds=60.0)),
-            Failure("the CA refused with rateLimited: slow down", 0, 60.0, "AcmeProblem rateLimited"),
+            Failure("the CA refused with rateLimited: slow down", 0, 60.0, "AcmeProblem rateLimited", is_outage=True),
+        ),
+        (
+            IssuanceFailed(AcmeProblem(403, "caa", "forbidden"), failed_authorizations=1),
+            Failure("the CA refused with caa: forbidden", 1, None, "AcmeProblem caa"),
         ),
         (
             IssuanceFailed(ValidationFailed("click.example.com", ()), failed_authorizations=2),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 from datetime import timedelta
 from queue import Queue
 from typing import TYPE_CHECKING, Any
@@ -127,6 +129,18 @@ def test_work_is_done_in_one_thread_of_its_own(tmp_path: Path) -> None:
     assert 1 == len(set(threads))
     assert threads[0].startswith("PoolThread-store")
     assert before == threading.active_count()
+
+
+def test_what_is_left_at_the_close_waits_for_no_lock(store: Store, tmp_path: Path) -> None:
+    """
+    What is still to be written when the process ends finds another's lock at once.
+    """
+    outcome(store.close())
+    with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match="another process"):
+            outcome(store.remove(CLICK))
+    assert 0.0 == store._file._busy_seconds
 
 
 def test_failed_open_leaves_no_thread(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from sptls.certs import schema
 from sptls.certs.records import NO_HISTORY, AccountRecord, History, Loaded
 from sptls.certs.store_file import StoreFile
 from sptls.errors import BadCertificate, StoreError
@@ -312,6 +313,31 @@ def test_error_in_a_write_changes_nothing(path: Path, monkeypatch: pytest.Monkey
         with pytest.raises(ZeroDivisionError):
             store.put_certificate(stored(), FAILING)
         assert Loaded() == store.load()
+
+
+def test_hurried_file_waits_for_a_lock_only_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    At the end of the process a queue of writes does not wait for another process's lock one after the other.
+    """
+    waits: list[float] = []
+    connect = schema.connect
+
+    def watched(path: Path, busy_seconds: float) -> sqlite3.Connection:
+        waits.append(busy_seconds)
+        return connect(path, busy_seconds)
+
+    monkeypatch.setattr(schema, "connect", watched)
+    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.01)
+    file = StoreFile(path, lambda: NOW)
+    file.open()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        file.hurry()
+        for _ in range(3):
+            with pytest.raises(StoreError, match="another process"):
+                file.put_history(CLICK, History(1))
+    file.close()
+    assert [0.01, 0.0, 0.0] == waits
 
 
 def test_locked_file_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

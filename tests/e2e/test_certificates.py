@@ -199,6 +199,6 @@ def test_changed_directory_replaces_certificates_that_are_served_meanwhile(ca: C
         with launcher.running() as daemon:
             old = certificate(daemon.https, "moved.example", ca.client())
             hanging.close()
-            until(lambda: daemon.domain("moved.example")["serial"] != f"{old.serial_number:x}", "new certificate")
+            until(lambda: int(daemon.domain("moved.example")["serial"], 16) != old.serial_number, "new certificate")
             assert ["moved.example"] == sans(certificate(daemon.https, "moved.example", new.client()))
     assert (1, 1) == (ca.orders, new.orders)

@@ -100,6 +100,19 @@ def test_kills_stay_within_the_limit_of_failed_authorizations(ca: Ca, tmp_path: 
     assert ca.validations("limited.example") <= 4
 
 
+def test_restarts_in_mid_order_do_not_count_while_nothing_was_validated(ca: Ca, tmp_path: Path) -> None:
+    """
+    However often a daemon is stopped while the CA hangs, the name is ordered again at the next start.
+    """
+    launcher = ca.launcher(tmp_path, "restarted.example")
+    with ca.hanging():
+        for _ in range(3):
+            with launcher.running() as daemon:
+                assert "issuing" == daemon.domain("restarted.example")["state"]
+    with launcher.running() as daemon:
+        daemon.wait_valid("restarted.example")
+
+
 def _kill_in_mid_order(launcher: Launcher, ca: Ca, name: str) -> None:
     """
     Start a daemon, and kill it when the CA begins to validate *name*.

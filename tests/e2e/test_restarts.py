@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ from tests.e2e.daemon import https_get
 from tests.e2e.stored import break_key, flip_bytes, look
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -85,6 +85,7 @@ def test_damaged_row_is_set_aside_and_obtained_once(ca: Ca, tmp_path: Path) -> N
         with launcher.running() as daemon:
             after = _serials(daemon, client)
     assert (before[1:], True) == (after[1:], before[0] != after[0])
+    assert 1 == daemon.log.count(f"{NAMES[0]}: the stored certificate is damaged")
     assert [(NAMES[0],)] == look(launcher.state, SET_ASIDE)
     assert len(NAMES) + 1 == ca.orders
 
@@ -175,3 +176,18 @@ def test_full_disk_does_not_lose_a_new_certificate(ca: Ca, tmp_path: Path, small
     with launcher.running() as daemon:
         assert issued == certificate(daemon.https, "late.example", client)
     assert len(NAMES) + 1 == ca.orders
+
+
+def test_internal_ca_keeps_its_root(launcher: Launcher) -> None:
+    """
+    The internal CA issues from one root, which a restart keeps, as it keeps the certificates.
+    """
+    launcher.write(domains=domains(*NAMES), acme='directory = "internal"')
+    root = launcher.state / "internal-ca.pem"
+    with launcher.running() as daemon:
+        client = ssl.create_default_context(cafile=root)
+        before = _serials(daemon, client), root.read_bytes()
+    launcher.write(domains=domains(*NAMES, "more.example"), acme='directory = "internal"')
+    with launcher.running() as daemon:
+        assert ["more.example"] == sans(certificate(daemon.https, "more.example", client))
+        assert before == (_serials(daemon, client), root.read_bytes())

@@ -67,6 +67,24 @@ def test_answer_ends_where_its_head_says(method: bytes, answer: bytes, finished:
 
 
 @pytest.mark.parametrize(
+    ("answer", "redirects"),
+    [
+        (b"", False),
+        (b"HTTP/1.1 200 OK\r\n\r\n", False),
+        (b"HTTP/1.1 302 Found\r\n\r\n", True),
+        (b"HTTP/1.1 404 No\r\n\r\n", False),
+    ],
+)
+def test_redirects_are_told_by_their_status(answer: bytes, redirects: bool) -> None:
+    """
+    3xx, once the head is there.
+    """
+    reader = ResponseReader(b"GET", 1000)
+    _read(reader, answer)
+    assert redirects == reader.is_redirect
+
+
+@pytest.mark.parametrize(
     ("answer", "may"),
     [
         (b"", False),

@@ -219,6 +219,18 @@ def test_answer_that_ends_with_its_connection_needs_close_notify(
     assert (events, b"some") == (told.events, told.content)
 
 
+def test_redirect_that_ends_without_close_notify_is_whole(authority: trustme.CA) -> None:
+    """
+    A click's answer is in its head: no click is lost because the service closes rudely.
+    """
+    stage = UpstreamStage(CONFIG, tls=_trusting(authority))
+    told, _ = stage.ask()
+    service = _Service(stage, _context(authority))
+    service.say(b"HTTP/1.1 302 Found\r\nLocation: /a\r\nConnection: close\r\n\r\n")
+    lost(service.client, ConnectionDone())
+    assert [302, "end"] == told.events
+
+
 def test_dead_kept_tls_connection_is_replaced(authority: trustme.CA) -> None:
     """
     An upstream that says goodbye while a request is on its way never saw it.

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import random
+import ssl
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from tests.e2e.ca import certificate, certificates, running_ca, sans
+from tests.e2e.daemon import Daemon, until
+from tests.soak.process import cpu_seconds, fill_store, resident_mb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# The figures that the design promises.
+FORTY_NAMES_SECONDS = 10.0
+FIRST_HANDSHAKE_SECONDS = 1.0
+FIVE_THOUSAND_MB = 100.0
+HUNDRED_THOUSAND_SECONDS = 15.0
+
+
+def _first_handshake(daemon: Daemon, name: str, client: ssl.SSLContext) -> float:
+    """
+    Give the moment when the first handshake with a daemon that was just started is done; it listens before it serves.
+    """
+
+    def served() -> bool:
+        assert daemon.process.poll() is None, daemon.log
+        try:
+            return sans(certificate(daemon.https, name, client)) == [name]
+        except ConnectionError:
+            return False
+
+    until(served, "first handshake", 60)
+    return time.monotonic()
+
+
+def test_forty_new_names_at_once(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    """
+    40 names that have no certificate when the daemon starts, a client for each at once: all are served within 10 s.
+    """
+    names = [f"n{number}.example" for number in range(40)]
+    with running_ca(tmp_path / "ca") as ca:
+        client = ca.client()
+        with ca.launcher(tmp_path / "daemon", *names).running() as daemon:
+            began = time.monotonic()
+            served = certificates(daemon.https, names, client)
+            seconds = time.monotonic() - began
+        record_property("seconds", f"{seconds:.1f}")
+        record_property("requests to the CA per name", f"{len(ca.requests) / len(names):.1f}")
+        assert ([[name] for name in names], 40) == ([sans(one) for one in served], ca.orders)
+    assert seconds < FORTY_NAMES_SECONDS
+
+
+def test_five_thousand_stored_certificates(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    """
+    With 5,000 stored certificates the first handshake is done within a second of exec, in 100 MB, and the CA
+    hears nothing.
+    """
+    names = [f"n{number}.stored.example" for number in range(5000)]
+    with running_ca(tmp_path / "ca") as ca:
+        launcher = ca.launcher(tmp_path / "daemon", *names)
+        root = fill_store(launcher.state, names, ca.pebble.directory_url)
+        client = ssl.create_default_context(cadata=root.decode())
+        first: list[float] = []
+        asked = ca.log
+        for _ in range(5):
+            began = time.monotonic()
+            daemon = launcher.spawn()
+            try:
+                first.append(_first_handshake(daemon, names[2500], client) - began)
+                cpu = cpu_seconds(daemon.process.pid)
+                for name in random.Random(1).sample(names, 100):  # noqa: S311
+                    certificate(daemon.https, name, client)
+                memory = resident_mb(daemon.process.pid)
+                assert {"valid": 5000} == daemon.status()["states"]
+            finally:
+                daemon.stop()
+        assert asked == ca.log
+    record_property("first handshake, seconds after exec", ", ".join(f"{seconds:.2f}" for seconds in first))
+    record_property("CPU seconds until then", f"{cpu:.2f}")
+    record_property("resident MB", f"{memory:.0f}")
+    assert min(first) < FIRST_HANDSHAKE_SECONDS
+    assert memory < FIVE_THOUSAND_MB
+
+
+def test_hundred_thousand_configured_names(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    """
+    100,000 configured names, one of them stored, and a CA that is down: how soon the stored one is served, in
+    how much memory.
+    """
+    names = [f"n{number}.configured.example" for number in range(100_000)]
+    with running_ca(tmp_path / "ca") as ca:
+        pass
+    launcher = ca.launcher(tmp_path / "daemon", *names)
+    root = fill_store(launcher.state, names[:1], ca.pebble.directory_url)
+    client = ssl.create_default_context(cadata=root.decode())
+    began = time.monotonic()
+    daemon = launcher.spawn()
+    try:
+        seconds = _first_handshake(daemon, names[0], client) - began
+        with ThreadPoolExecutor(1) as operator:
+            asked = operator.submit(daemon.domain, names[1])
+            slowest = 0.0
+            while not asked.done():
+                tried = time.monotonic()
+                certificate(daemon.https, names[0], client)
+                slowest = max(slowest, time.monotonic() - tried)
+        memory = resident_mb(daemon.process.pid)
+        stopping = time.monotonic()
+    finally:
+        daemon.stop()
+    record_property("first handshake, seconds after exec", f"{seconds:.1f}")
+    record_property("slowest handshake while /status is asked for, seconds", f"{slowest:.1f}")
+    record_property("resident MB", f"{memory:.0f}")
+    record_property("stop, seconds", f"{time.monotonic() - stopping:.1f}")
+    assert seconds < HUNDRED_THOUSAND_SECONDS
