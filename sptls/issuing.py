@@ -10,13 +10,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from sptls.certs.internal import InternalCa, open_root
 from sptls.config import INTERNAL_DIRECTORY
-from sptls.errors import IssuanceFailed, SptlsError
+from sptls.errors import IssuanceFailed, OrderCancelled, SptlsError
 from sptls.interfaces import IIssuer
 
 if TYPE_CHECKING:
@@ -85,7 +85,10 @@ class LateAcmeIssuer:
         Get a checked certificate for *name*, as `IIssuer` says.
         """
         if self._issuer is None:
-            await self._made()
+            try:
+                await self._made()
+            except CancelledError as error:
+                raise IssuanceFailed(OrderCancelled()) from error
         bundle: CertificateBundle = await self._issuer.issue(name)
         return bundle
 

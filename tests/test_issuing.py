@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 
 from sptls.certs.internal import InternalCa
 from sptls.config import INTERNAL_DIRECTORY, AcmeConfig, Config, DomainConfig, ExternalAccountBinding
-from sptls.errors import IssuanceFailed
+from sptls.errors import IssuanceFailed, OrderCancelled
 from sptls.interfaces import IIssuer
 from sptls.issuing import LateAcmeIssuer, make_issuer
 from sptls.names import HostName
@@ -74,7 +74,7 @@ def test_starting_imports_no_acme_library() -> None:
 
 def test_client_is_made_once_for_all_that_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Orders that come while the libraries are imported wait for one client.
+    Orders that come while the libraries are imported wait for one client; one that is given up has cost nothing.
     """
     asked: list[HostName] = []
     made: list[Any] = []
@@ -93,8 +93,11 @@ def test_client_is_made_once_for_all_that_wait(tmp_path: Path, monkeypatch: pyte
     threads = InlineThreads(hold=True)
     issuer = _made(tmp_path, threads, directory="https://ca.example/dir")
     waiting = [Deferred.fromCoroutine(issuer.issue(HostName(f"{at}.example"))) for at in range(3)]
-    waiting[1].addErrback(lambda _: None)
+    given_up: list[Any] = []
+    waiting[1].addErrback(given_up.append)
     waiting[1].cancel()
+    assert given_up[0].check(IssuanceFailed)
+    assert isinstance(given_up[0].value.cause, OrderCancelled)
     threads.go_on()
     assert (1, [HostName("0.example"), HostName("2.example")]) == (len(made), asked)
 

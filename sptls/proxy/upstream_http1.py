@@ -128,8 +128,8 @@ class UpstreamConnection:
             opened.errback(reason)
         if exchange is None or reader is None:
             return
-        # Over TLS a close without close_notify may have cut content short (RFC 9112 §9.8); a click's redirect has none to
-        # lose, and many servers close like that.
+        # Over TLS a close without close_notify may have cut content short (RFC 9112 §9.8); a click's redirect has none
+        # to lose, and many servers close like that.
         ended = isinstance(reason.value, ConnectionDone) or reader.is_redirect
         if reader.may_end_with_connection and ended:
             exchange.done = True
