@@ -8,6 +8,7 @@ business; here is only who meets whom.
 from __future__ import annotations
 
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -142,7 +143,7 @@ class Parts:
             limits=config.limits,
             deadlines=deadlines,
             clock=reactor,
-            now=lambda: wall_time().timestamp(),
+            now=time.time,
             counters=counters,
         )
         protocol_for: Any = lambda _alpn: Http1(gateway)  # noqa: E731

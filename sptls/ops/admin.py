@@ -84,7 +84,8 @@ def admin_site(reactor: IReactorTime, healthy: Callable[[], bool], status: Calla
         return (200, b"text/plain", b"ok\n") if healthy() else (503, b"text/plain", b"not serving\n")
 
     def whole_status() -> tuple[int, bytes, bytes]:
-        return 200, b"application/json", json.dumps(status(), indent=1).encode() + b"\n"
+        # No indent: with one, json leaves its C encoder, and 100,000 domains hold the reactor up for seconds.
+        return 200, b"application/json", json.dumps(status()).encode() + b"\n"
 
     root = _Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", _Page(health))
