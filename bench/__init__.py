@@ -1,6 +1,7 @@
 """
-CPU per request, sptls beside its peers, in one run on one machine: ``python -m bench``.
+What sptls costs, beside its peers, in one run on one machine. Never part of CI: figures are ratios within a run.
 
-origin.py and peers.py start real servers on loopback ports; load.py makes requests; measure.py reads what each server's
-processes cost; __main__.py takes turns and prints the table. Never part of CI: figures are ratios within one run.
+``python -m bench``: CPU per request. ``python -m bench.start``: from exec to the first handshake with thousands of
+stored certificates. ``python -m bench.idle``: memory of idle connections. peers.py configures and servers.py starts
+real servers on loopback ports, load.py makes the requests.
 """

@@ -2,6 +2,8 @@
 The clients: one process each, blocking, so that they cost the servers nothing but their requests.
 
 *cold*: a new TLS 1.3 connection per request, full handshake, as mail clients do. *keep*: one connection, many requests.
+*tls* says whose OpenSSL the clients are made of: Python's ("system", before 3.5 without post-quantum key exchange), or
+that of cryptography's wheel ("wheel", which offers X25519MLKEM768 as today's browsers do).
 """
 
 from __future__ import annotations
@@ -9,6 +11,11 @@ from __future__ import annotations
 import multiprocessing
 import socket
 import ssl
+from typing import Literal, Protocol
+
+from OpenSSL import SSL
+
+Tls = Literal["system", "wheel"]
 
 NAME = "localhost"
 TARGET = (
@@ -23,36 +30,155 @@ REQUEST = (
 )
 ONE = (REQUEST + "Connection: close\r\n\r\n").encode()
 MORE = (REQUEST + "\r\n").encode()
+_TIMEOUT_SECONDS = 10.0
+_READ_BYTES = 16384
 
 
-def cold(port: int, ca: str, requests: int) -> None:
+class Connection(Protocol):
+    """
+    A client's connection after its handshake.
+    """
+
+    def sendall(self, data: bytes) -> object:
+        """
+        Send *data*.
+        """
+
+    def recv(self, size: int) -> bytes:
+        """
+        Give what came; nothing at the end.
+        """
+
+    def close(self) -> None:
+        """
+        Close the socket.
+        """
+
+    def described(self) -> str:
+        """
+        Give cipher suite and, where it can be known, group.
+        """
+
+
+class SystemClient:
+    """
+    Makes connections with Python's `ssl`.
+    """
+
+    def __init__(self, ca: str) -> None:
+        self._context = ssl.create_default_context(cafile=ca)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self._context.set_alpn_protocols(["http/1.1"])
+
+    def connect(self, port: int) -> Connection:
+        """
+        Shake hands in full: no session is offered.
+        """
+        return _SystemConnection(self._context.wrap_socket(_socket(port), server_hostname=NAME))
+
+
+class _SystemConnection:
+    def __init__(self, connection: ssl.SSLSocket) -> None:
+        self._connection = connection
+        self.sendall, self.recv, self.close = connection.sendall, connection.recv, connection.close
+
+    def described(self) -> str:
+        cipher = self._connection.cipher()
+        return cipher[0] if cipher else "none"
+
+
+class WheelClient:
+    """
+    Makes connections with pyOpenSSL.
+    """
+
+    def __init__(self, ca: str) -> None:
+        self._context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        self._context.load_verify_locations(ca)
+        self._context.set_verify(SSL.VERIFY_PEER)
+        self._context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        self._context.set_alpn_protos([b"http/1.1"])
+
+    def connect(self, port: int) -> Connection:
+        """
+        Shake hands in full: no session is offered.
+        """
+        sock = _socket(port)
+        sock.settimeout(None)  # pyOpenSSL drives the descriptor itself, which must block
+        connection = SSL.Connection(self._context, sock)
+        connection.set_tlsext_host_name(NAME.encode())
+        connection.set_connect_state()
+        connection.do_handshake()
+        return _WheelConnection(connection, sock)
+
+
+class _WheelConnection:
+    def __init__(self, connection: SSL.Connection, sock: socket.socket) -> None:
+        self._connection, self.sendall, self.close = connection, connection.sendall, sock.close
+
+    def recv(self, size: int) -> bytes:
+        try:
+            return self._connection.recv(size)
+        except (SSL.ZeroReturnError, SSL.SysCallError):
+            return b""
+
+    def described(self) -> str:
+        return f"{self._connection.get_cipher_name()} {self._connection.get_group_name()}"
+
+
+_CLIENTS: dict[Tls, type[SystemClient | WheelClient]] = {"system": SystemClient, "wheel": WheelClient}
+
+
+def cold(tls: Tls, port: int, ca: str, requests: int) -> None:
     """
     Make *requests* requests, each on a connection of its own.
     """
-    context = _context(ca)
+    client = _CLIENTS[tls](ca)
     for _ in range(requests):
-        with _connect(context, port) as connection:
-            connection.sendall(ONE)
-            answer = b""
-            while piece := connection.recv(16384):
-                answer += piece
-            _check(answer)
+        connection = client.connect(port)
+        connection.sendall(ONE)
+        answer = b""
+        while piece := connection.recv(_READ_BYTES):
+            answer += piece
+        connection.close()
+        _check(answer)
 
 
-def keep(port: int, ca: str, requests: int) -> None:
+def keep(tls: Tls, port: int, ca: str, requests: int) -> None:
     """
     Make *requests* requests on one connection.
     """
-    with _connect(_context(ca), port) as connection:
-        for _ in range(requests):
-            connection.sendall(MORE)
-            answer = connection.recv(16384)
-            while not _complete(answer):
-                answer += connection.recv(16384)
-            _check(answer)
+    connection = _CLIENTS[tls](ca).connect(port)
+    for _ in range(requests):
+        ask(connection)
+    connection.close()
 
 
-def run(mode: str, port: int, ca: str, requests: int, clients: int) -> int:
+def ask(connection: Connection) -> None:
+    """
+    Make one request on a connection that is kept.
+    """
+    connection.sendall(MORE)
+    answer = b""
+    while not _complete(answer):
+        piece = connection.recv(_READ_BYTES)
+        if not piece:
+            raise RuntimeError("the server closed a kept-alive connection")
+        answer += piece
+    _check(answer)
+
+
+def negotiated(tls: Tls, port: int, ca: str) -> str:
+    """
+    Tell what a client and the server at *port* agree on.
+    """
+    connection = _CLIENTS[tls](ca).connect(port)
+    described = connection.described()
+    connection.close()
+    return described
+
+
+def run(tls: Tls, mode: str, port: int, ca: str, requests: int, clients: int) -> int:
     """
     Share *requests* among *clients* processes in *mode*; give how many were made.
 
@@ -61,9 +187,8 @@ def run(mode: str, port: int, ca: str, requests: int, clients: int) -> int:
     """
     each = requests // clients
     context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target={"cold": cold, "keep": keep}[mode], args=(port, ca, each)) for _ in range(clients)
-    ]
+    target = {"cold": cold, "keep": keep}[mode]
+    processes = [context.Process(target=target, args=(tls, port, ca, each)) for _ in range(clients)]
     for process in processes:
         process.start()
     for process in processes:
@@ -73,17 +198,10 @@ def run(mode: str, port: int, ca: str, requests: int, clients: int) -> int:
     return each * clients
 
 
-def _context(ca: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _connect(context: ssl.SSLContext, port: int) -> ssl.SSLSocket:
-    connection = socket.create_connection(("127.0.0.1", port), 10)
+def _socket(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), _TIMEOUT_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return context.wrap_socket(connection, server_hostname=NAME)
+    return connection
 
 
 def _complete(answer: bytes) -> bool:
