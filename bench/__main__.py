@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -58,7 +59,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--tls", choices=("system", "wheel"), default="system", help="the clients' OpenSSL (load.py)")
     parser.add_argument(
-        "--python", type=Path, default=Setting.python, help="the virtualenv's Python that sptls runs on"
+        "--python", type=Path, default=Path(sys.executable), help="the virtualenv's Python that sptls runs on"
     )
     return parser.parse_args()
 
