@@ -258,3 +258,14 @@ def test_a_logger_writes_into_a_log_file(tmp_path: Path) -> None:
     written = (tmp_path / "twistd.log").read_text(encoding="utf-8")
     log_file.close()
     assert written.endswith(" warn bücher is late\n")
+
+
+@pytest.mark.parametrize("make", [text_observer, json_observer])
+def test_factories_that_start_and_stop_are_not_said(make: Callable[[StringIO], ILogObserver]) -> None:
+    """
+    Twisted says it of every factory, one a connection for some: nobody reads that.
+    """
+    stream = StringIO()
+    for word in ("Starting", "Stopping"):
+        make(stream)({"log_format": f"{word} factory {{factory!r}}", "factory": object(), "log_time": 0.0})
+    assert "" == stream.getvalue()
