@@ -33,6 +33,9 @@ def test_every_folder_says_what_it_is() -> None:
     """
     ``__init__.py`` holds the folder's map and no code.
     """
+    assert {source.parent for source in SOURCES} == {
+        source.parent for source in SOURCES if source.name == "__init__.py"
+    }
     for source in SOURCES:
         if source.name == "__init__.py":
             (only,) = ast.parse(source.read_text()).body
