@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
@@ -22,7 +21,8 @@ from twisted.python.failure import Failure
 from sptls.certs import schedule
 from sptls.certs.agenda import Agenda
 from sptls.certs.recorder import Recorder
-from sptls.certs.records import NO_HISTORY, History, Loaded, StoredCertificate
+from sptls.certs.records import NO_HISTORY, StoredCertificate
+from sptls.certs.standing import Standing
 from sptls.errors import IssuanceFailed, OrderCancelled
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from sptls.certs.bundle import CertificateBundle
     from sptls.certs.recorder import RecordStore
+    from sptls.certs.records import History, Loaded
+    from sptls.certs.standing import NameState
     from sptls.clock import WallClock
     from sptls.interfaces import IIssuer
     from sptls.names import HostName
@@ -47,56 +49,8 @@ LOOK_AGAIN_SECONDS: Final = 3600.0
 OUTAGE_PAUSE_SECONDS: Final = 15.0
 # Cancelled orders withdraw their challenges, a write in progress is finished; more than this is not waited for.
 STOP_SECONDS: Final = 5.0
-# What a name says that waits with no failure on record: kills and crashes leave none.
-_CUT_OFF: Final = "earlier attempts were cut off; the CA's limit of failed authorizations allows no other before"
 # Wall time and monotonic time part by less than this, unless the wall clock was set.
 CLOCK_STEP_SECONDS: Final = 60.0
-
-
-@attrs.frozen
-class NameState:
-    """
-    How a name stands, for people.
-    """
-
-    state: Literal["valid", "renewing", "issuing", "failing", "waiting"]
-    not_after: datetime | None
-    renew_at: datetime | None
-    last_error: str
-    next_attempt_at: datetime | None
-
-
-@attrs.define(eq=False)
-class _Name:
-    """
-    What the renewer knows about a name.
-
-    *is_issued_here* tells that its certificate is of this process's making, so that one that proves damaged is not
-    ordered in a circle. *failing_with* is the kind of the last failure: the log speaks when it changes. *waits_until*
-    is set while a certificate that is needed must wait.
-    """
-
-    name: HostName
-    certificate: StoredCertificate | None
-    history: History
-    is_issued_here: bool = False
-    is_removed: bool = False
-    failing_with: str = ""
-    waits_until: datetime | None = None
-    issuing: Deferred[CertificateBundle] | None = None
-
-    def is_valid(self, now: datetime) -> bool:
-        """
-        Tell whether it has a certificate that has not expired.
-        """
-        return self.certificate is not None and self.certificate.bundle.not_after > now
-
-    @property
-    def urgency(self) -> float:
-        """
-        Give the moment when something is lost: first those that expire, then those that never had one.
-        """
-        return math.inf if self.certificate is None else self.certificate.bundle.not_after.timestamp()
 
 
 class Renewer:
@@ -126,9 +80,9 @@ class Renewer:
         self._issued, self._failed = issued, failed
         self._challenge_types, self._parallel = challenge_types, parallel
         # Internal state
-        self._names: dict[HostName, _Name] = {}
-        self._agenda: Agenda[_Name] = Agenda()
-        self._running: dict[_Name, Deferred[None]] = {}
+        self._names: dict[HostName, Standing] = {}
+        self._agenda: Agenda[Standing] = Agenda()
+        self._running: dict[Standing, Deferred[None]] = {}
         self._wake: IDelayedCall | None = None
         self._background_from = -math.inf
         self._clock_offset = 0.0
@@ -172,16 +126,43 @@ class Renewer:
             self._agenda.want(found)
             self._turn()
 
-    async def set_names(self, names: Iterable[HostName]) -> None:
+    def retry(self, name: HostName) -> None:
         """
-        Take care of exactly *names* from now on: new ones are served from the store or obtained, the others dropped.
+        Try *name* now, because an operator asks: its back-off is forgotten; what the CA counts is not.
+        """
+        found = self._names.get(name)
+        if found is None:
+            return
+        if found not in self._running and found.history is not NO_HISTORY:
+            found.history = schedule.forgiven(found.history)
+            self._plan(found, self._now())
+        self.want(name)
 
-        Raises:
-            StoreError: what is stored of the new ones can't be read; nothing is changed.
+    def takes_care_of(self, name: HostName) -> bool:
+        """
+        Tell whether *name* is one of those that are kept fresh here.
+        """
+        return name in self._names
+
+    def set_issuer(self, issuer: IIssuer, challenge_types: int) -> None:
+        """
+        Obtain from *issuer* from now on; orders that run end where they began.
+
+        Certificates of another CA become due, and are served until the new ones come.
+        """
+        self._issuer, self._challenge_types = issuer, challenge_types
+        now = self._now()
+        for name in self._names.values():
+            if name not in self._running:
+                self._plan(name, now, tell=True)
+        self._turn()
+
+    def set_names(self, names: Iterable[HostName], loaded: Loaded) -> None:
+        """
+        Take care of exactly *names* from now on: new ones are served as *loaded* or obtained, others dropped.
         """
         wanted = dict.fromkeys(names)
         added = [name for name in wanted if name not in self._names]
-        loaded = await self._store.load() if added else Loaded()
         for name in [name for name in self._names if name not in wanted]:
             self._remove(self._names.pop(name))
         self._add(added, loaded)
@@ -212,23 +193,7 @@ class Renewer:
         Tell how *name* stands, or None when it is not taken care of.
         """
         found = self._names.get(name)
-        if found is None:
-            return None
-        return NameState(
-            state=self._word(found),
-            not_after=None if found.certificate is None else found.certificate.bundle.not_after,
-            renew_at=None if found.certificate is None else found.certificate.renew_at,
-            last_error=found.history.last_error or (_CUT_OFF if found.waits_until else ""),
-            next_attempt_at=found.waits_until or found.history.next_attempt_at,
-        )
-
-    def _word(self, name: _Name) -> Literal["valid", "renewing", "issuing", "failing", "waiting"]:
-        is_valid = name.is_valid(self._now())
-        if name in self._running:
-            return "renewing" if is_valid else "issuing"
-        if name.history.consecutive_failures or name.waits_until:
-            return "failing"
-        return "valid" if is_valid else "waiting"
+        return None if found is None else found.state(self._now(), is_running=found in self._running)
 
     # The loop
 
@@ -237,17 +202,17 @@ class Renewer:
         for name in names:
             certificate = loaded.certificates.get(name)
             history = loaded.histories.get(name, NO_HISTORY)
-            added = self._names[name] = _Name(name, certificate, history)
+            added = self._names[name] = Standing(name, certificate, history)
             self._plan(added, now, tell=True)
 
-    def _remove(self, name: _Name) -> None:
+    def _remove(self, name: Standing) -> None:
         name.is_removed = True
         self._agenda.drop(name)
         self._recorder.forget(name.name)
         if name.issuing is not None:
             name.issuing.cancel()
 
-    def _plan(self, name: _Name, now: datetime, *, tell: bool = False) -> None:
+    def _plan(self, name: Standing, now: datetime, *, tell: bool = False) -> None:
         """
         Put *name* where `schedule` wants it; *tell* when it has nothing to serve and must wait.
         """
@@ -300,7 +265,7 @@ class Renewer:
             self._is_turning = False
             self._set_timer()
 
-    def _next(self) -> _Name | None:
+    def _next(self) -> Standing | None:
         """
         Take the name that gets the next slot, or give None when no slot or no name is left.
         """
@@ -329,12 +294,12 @@ class Renewer:
 
     # One attempt
 
-    def _begin(self, name: _Name) -> None:
+    def _begin(self, name: Standing) -> None:
         attempt = Deferred.fromCoroutine(self._attempt(name))
         self._running[name] = attempt
         attempt.addBoth(self._ended, name)
 
-    def _ended(self, result: object, name: _Name) -> None:
+    def _ended(self, result: object, name: Standing) -> None:
         del self._running[name]
         if isinstance(result, Failure) and not self._is_stopping:
             _log.failure("{name}: an attempt broke off", result, name=name.name)
@@ -342,7 +307,7 @@ class Renewer:
             self._plan(name, self._now())
             self._turn()
 
-    async def _attempt(self, name: _Name) -> None:
+    async def _attempt(self, name: Standing) -> None:
         try:
             await self._obtain(name)
         except CancelledError as error:
@@ -357,12 +322,13 @@ class Renewer:
             name.history = schedule.withdrawn(name.history)
             await self._recorder.history(name.name, name.history)
 
-    def _is_given_up(self, name: _Name) -> bool:
+    def _is_given_up(self, name: Standing) -> bool:
         return self._is_stopping or name.is_removed
 
-    async def _obtain(self, name: _Name) -> None:
+    async def _obtain(self, name: Standing) -> None:
+        issuer = self._issuer
         name.history = schedule.started(
-            name.history, self._now(), directory=self._issuer.directory, challenge_types=self._challenge_types
+            name.history, self._now(), directory=issuer.directory, challenge_types=self._challenge_types
         )
         error = await self._recorder.history(name.name, name.history)
         if error is not None and name.is_valid(self._now()):
@@ -370,14 +336,14 @@ class Renewer:
             raise error
         if self._is_given_up(name):  # meanwhile; nothing has begun that could be cancelled
             raise IssuanceFailed(OrderCancelled())
-        bundle = await self._issue(name)
+        bundle = await self._issue(name, issuer)
         now = self._now()
         renew_at = schedule.renewal_moment(bundle.not_before, bundle.not_after, now, self._random())
-        certificate = StoredCertificate(name.name, bundle, self._issuer.directory, renew_at)
+        certificate = StoredCertificate(name.name, bundle, issuer.directory, renew_at)
         await self._keep(name, certificate, schedule.after_success(name.history, now))
 
-    async def _issue(self, name: _Name) -> CertificateBundle:
-        issuing: Deferred[CertificateBundle] = Deferred.fromCoroutine(self._issuer.issue(name.name))
+    async def _issue(self, name: Standing, issuer: IIssuer) -> CertificateBundle:
+        issuing: Deferred[CertificateBundle] = Deferred.fromCoroutine(issuer.issue(name.name))
         name.issuing = issuing.addTimeout(schedule.LONGEST_ATTEMPT.total_seconds(), self._clock)
         try:
             return await name.issuing
@@ -386,7 +352,7 @@ class Renewer:
         finally:
             name.issuing = None
 
-    async def _keep(self, name: _Name, certificate: StoredCertificate, history: History) -> None:
+    async def _keep(self, name: Standing, certificate: StoredCertificate, history: History) -> None:
         """
         Store and serve a new certificate; serve it all the same when the disk does not take it.
         """
@@ -404,7 +370,7 @@ class Renewer:
         )
         self._tell_issued(name, certificate.bundle)
 
-    async def _fail(self, name: _Name, error: Exception) -> None:
+    async def _fail(self, name: Standing, error: Exception) -> None:
         failure = schedule.Failure.of(error, self._challenge_types)
         if failure.is_unexpected:
             _log.failure("{name}: unexpected while obtaining a certificate", name=name.name)
@@ -413,7 +379,7 @@ class Renewer:
         self._note_failure(name, failure)
         await self._recorder.history(name.name, name.history)
 
-    def _note_failure(self, name: _Name, failure: schedule.Failure) -> None:
+    def _note_failure(self, name: Standing, failure: schedule.Failure) -> None:
         name.history = schedule.after_failure(
             name.history,
             failure,
@@ -434,13 +400,13 @@ class Renewer:
             )
         self._tell_failed(name, until)
 
-    def _tell_issued(self, name: _Name, bundle: CertificateBundle) -> None:
+    def _tell_issued(self, name: Standing, bundle: CertificateBundle) -> None:
         try:
             self._issued(name.name, bundle)
         except Exception:  # noqa: BLE001 - a fault there must not end the loop here
             _log.failure("{name}: its certificate could not be put in service", name=name.name)
 
-    def _tell_failed(self, name: _Name, until: datetime) -> None:
+    def _tell_failed(self, name: Standing, until: datetime) -> None:
         try:
             self._failed(name.name, until, name.history.last_error)
         except Exception:  # noqa: BLE001 - a fault there must not end the loop here

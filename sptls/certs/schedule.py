@@ -188,6 +188,13 @@ def withdrawn(history: History) -> History:
     return attrs.evolve(history, attempt_started_at=None)
 
 
+def forgiven(history: History) -> History:
+    """
+    Give the history after an operator asked for an attempt: no back-off, but all that the CA counts.
+    """
+    return attrs.evolve(history, consecutive_failures=0, next_attempt_at=None)
+
+
 def after_success(history: History, now: datetime) -> History:
     """
     Give the history after a certificate came: clean, but for what the CA still counts.

@@ -18,9 +18,9 @@ from sptls.certs.renewer import (
     OUTAGE_PAUSE_SECONDS,
     RESERVED_FOR_CLIENTS,
     STOP_SECONDS,
-    NameState,
     Renewer,
 )
+from sptls.certs.standing import NameState
 from sptls.certs.store import InlineWorker, Store
 from sptls.errors import (
     AcmeProblem,
@@ -231,7 +231,8 @@ def test_missing_certificate_is_obtained_stored_and_served(setting: Setting) -> 
     loaded = outcome(setting.store.load())
     assert setting.served == {CLICK: loaded.certificates[CLICK].bundle}
     assert (
-        NameState("valid", NOW + timedelta(days=60), loaded.certificates[CLICK].renew_at, "", None) == setting.state()
+        NameState("valid", NOW + timedelta(days=60), loaded.certificates[CLICK].renew_at, "", None, CA)
+        == setting.state()
     )
 
 
@@ -555,9 +556,13 @@ def test_order_that_was_about_to_begin_does_not(setting: Setting, *, is_stopped:
     writing: Deferred[None] = Deferred()
     setting.store.writing = writing
     setting.start(CLICK)
-    ending = Deferred.fromCoroutine(setting.renewer.stop() if is_stopped else setting.renewer.set_names([]))
+    if is_stopped:
+        ending = Deferred.fromCoroutine(setting.renewer.stop())
+    else:
+        setting.renewer.set_names([], Loaded())
     writing.callback(None)
-    assert ([], True) == (setting.issuer.asked, ending.called)
+    assert [] == setting.issuer.asked
+    assert not is_stopped or ending.called
 
 
 def test_stop_does_not_wait_for_ever(setting: Setting) -> None:
@@ -615,16 +620,66 @@ def test_names_come_and_go(setting: Setting) -> None:
     outcome(setting.store.put_certificate(stored(OTHER.text)))
     new = HostName("new.example.com")
     setting.start(CLICK)
-    outcome(setting.renewer.set_names([OTHER, new]))
+    setting.renewer.set_names([OTHER, new], outcome(setting.store.load()))
     assert ([CLICK, new], [CLICK], None) == (
         setting.issuer.asked,
         setting.issuer.cancelled,
         setting.renewer.state(CLICK),
     )
     assert {OTHER: stored(OTHER.text).bundle} == setting.served
-    outcome(setting.renewer.set_names([new]))
+    setting.renewer.set_names([new], Loaded())
     assert [new] == list(setting.issuer.running)
     assert [] == setting.failures
+
+
+def test_names_are_known_while_they_are_configured(setting: Setting) -> None:
+    """
+    Whoever asks can tell a name that is taken care of from one that never will be.
+    """
+    setting.start(CLICK)
+    assert setting.renewer.takes_care_of(CLICK)
+    setting.renewer.set_names([], Loaded())
+    assert not setting.renewer.takes_care_of(CLICK)
+
+
+def test_operator_who_asks_has_a_failed_name_tried_at_once(setting: Setting) -> None:
+    """
+    The back-off is forgotten; with the CA's limit of failed authorizations used up the name waits all the same.
+    """
+    setting.start(CLICK)
+    for attempts in range(2, 4):
+        setting.issuer.fail(CLICK, INVALID)
+        setting.renewer.retry(CLICK)
+        assert min(attempts, 2) == len(setting.issuer.asked)
+    assert ("failing", NOW + schedule.LIMIT_WINDOW) == (setting.state().state, setting.state().next_attempt_at)
+
+
+def test_operator_asks_for_nothing_that_is_there_or_unknown(setting: Setting) -> None:
+    """
+    A valid certificate is not ordered again, a running order not twice, a name that is not configured never.
+    """
+    outcome(setting.store.put_certificate(stored()))
+    setting.start(CLICK, OTHER)
+    for name in (CLICK, OTHER, HostName("stranger.example")):
+        setting.renewer.retry(name)
+    assert [OTHER] == setting.issuer.asked
+
+
+def test_other_issuer_replaces_what_came_from_the_old_one(setting: Setting) -> None:
+    """
+    A certificate of another CA is due at once and served meanwhile; an order that runs ends where it began.
+    """
+    outcome(setting.store.put_certificate(stored(OTHER.text)))
+    setting.start(CLICK, OTHER)
+    old, new = setting.issuer, Issuer(setting.now)
+    new.directory = "https://other.example/directory"
+    setting.renewer.set_issuer(new, 1)
+    assert ([CLICK], [OTHER], "renewing") == (old.asked, new.asked, setting.state(OTHER).state)
+    old.finish(CLICK)
+    new.finish(OTHER)
+    assert ([CLICK], [OTHER, CLICK]) == (old.asked, new.asked)
+    directories = {name: one.directory for name, one in outcome(setting.store.load()).certificates.items()}
+    assert {CLICK: CA, OTHER: new.directory} == directories
 
 
 def test_name_removed_while_it_is_stored_is_not_served(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -640,7 +695,7 @@ def test_name_removed_while_it_is_stored_is_not_served(setting: Setting, monkeyp
 
     monkeypatch.setattr(setting.store, "put_certificate", slow)
     setting.issuer.finish(CLICK)
-    outcome(setting.renewer.set_names([]))
+    setting.renewer.set_names([], Loaded())
     writing.callback(None)
     assert ({}, [CLICK]) == (setting.served, list(outcome(setting.store.load()).certificates))
 

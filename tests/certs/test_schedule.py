@@ -394,3 +394,11 @@ def test_dead_name_stays_under_the_limit(challenge_types: int, seed: int) -> Non
     seen = dead_name_failures(random.Random(seed), challenge_types)  # noqa: S311 - a simulation
     assert all(fifth - first > timedelta(hours=1) for first, fifth in zip(seen, seen[4:], strict=False))
     assert all(later - earlier < timedelta(days=2) for earlier, later in pairwise(seen))
+
+
+def test_forgiven_history_keeps_what_the_ca_counts() -> None:
+    """
+    An operator's wish ends the back-off; the last error stays to be read until the attempt says more.
+    """
+    failed = History(3, NOW + timedelta(hours=1), (NOW, NOW), "why", None, CA)
+    assert History(0, None, (NOW, NOW), "why", None, CA) == schedule.forgiven(failed)
