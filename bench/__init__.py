@@ -3,5 +3,5 @@ What sptls costs, beside its peers, in one run on one machine. Never part of CI:
 
 ``python -m bench``: CPU per request. ``python -m bench.start``: from exec to the first handshake with thousands of
 stored certificates. ``python -m bench.idle``: memory of idle connections. peers.py configures and servers.py starts
-real servers on loopback ports, load.py makes the requests.
+real servers on loopback ports, load.py makes the requests, report.py says what was found and conditions.py on what.
 """

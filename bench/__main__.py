@@ -1,5 +1,5 @@
 """
-Take turns: every server, every mode, many short rounds; print the medians, and of the ratios to nginx tuned.
+Take turns: every server, every mode, many short rounds; print the tables, and write them where ``--write`` says.
 
 Turns are short (one or two seconds) and a ratio is taken within each round, because the machine may be doing other
 things: what slows one server down for a while slows its neighbours in the same round.
@@ -8,21 +8,21 @@ things: what slows one server down for a while slows its neighbours in the same 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+import attrs
+
 from bench.certificates import Certificates
+from bench.conditions import conditions
 from bench.load import negotiated, run
 from bench.peers import PEERS, Setting, nginx_origin
+from bench.report import Run, bars_table, mode_table, replaced, section
 from bench.servers import Server
 
 MODES = ("cold", "keep")
-_BASE = "nginx tuned"
-
-Rounds = list[dict[str, float]]
 
 
 def main() -> None:
@@ -43,10 +43,11 @@ def main() -> None:
             )
             servers.append(PEERS[name](setting))
             ending.callback(servers[-1].stop)
-        for server in servers:
-            print(f"{server.name:12} {negotiated(options.tls, server.port, str(files.ca))}", flush=True)
-        for mode in options.modes:
-            _print(mode, servers, _rounds(mode, servers, str(files.ca), options))
+        measured = _measured(servers, str(files.ca), options)
+    if options.write is not None:
+        document = options.write.read_text()
+        options.write.write_text(replaced(document, section(measured)))
+        print(f"\nwritten into {options.write}")
 
 
 def _options() -> argparse.Namespace:
@@ -61,7 +62,24 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--python", type=Path, default=Path(sys.executable), help="the virtualenv's Python that sptls runs on"
     )
+    parser.add_argument("--write", type=Path, help="the document whose figures are replaced")
     return parser.parse_args()
+
+
+def _measured(servers: list[Server], ca: str, options: argparse.Namespace) -> Run:
+    """
+    Run all modes, and print each table as soon as it is there.
+    """
+    agreed = {server.name: negotiated(options.tls, server.port, ca) for server in servers}
+    rounds: dict[str, list[dict[str, float]]] = {}
+    measured = Run((), agreed, rounds, {})
+    for mode in options.modes:
+        rounds[mode] = _rounds(mode, servers, ca, options)
+        resident = {server.name: server.resident_bytes() for server in servers}
+        measured = Run((), agreed, rounds, resident)
+        print(f"{mode_table(measured, mode)}\n", flush=True)
+    print(bars_table(measured))
+    return attrs.evolve(measured, conditions=conditions(options.python, options.tls, agreed))
 
 
 def _directory(root: Path, name: str) -> Path:
@@ -70,14 +88,14 @@ def _directory(root: Path, name: str) -> Path:
     return directory
 
 
-def _rounds(mode: str, servers: list[Server], ca: str, options: argparse.Namespace) -> Rounds:
+def _rounds(mode: str, servers: list[Server], ca: str, options: argparse.Namespace) -> list[dict[str, float]]:
     """
     Give CPU microseconds per request of each server, by round, after a turn each to warm up.
     """
     requests: int = getattr(options, mode)
     for server in servers:
         run(options.tls, mode, server.port, ca, max(options.clients, requests // 4), options.clients)
-    rounds: Rounds = []
+    rounds: list[dict[str, float]] = []
     for _ in range(options.rounds):
         costs: dict[str, float] = {}
         for server in servers:
@@ -86,22 +104,6 @@ def _rounds(mode: str, servers: list[Server], ca: str, options: argparse.Namespa
             costs[server.name] = (server.cpu_seconds() - before) / made * 1e6
         rounds.append(costs)
     return rounds
-
-
-def _print(mode: str, servers: list[Server], rounds: Rounds) -> None:
-    print(f"\n{mode}: CPU µs a request (quartiles), to {_BASE} (quartiles), MB resident; {len(rounds)} rounds")
-    for server in servers:
-        line = f"{server.name:12} {_quartiles([costs[server.name] for costs in rounds], '.0f')}"
-        if _BASE in rounds[0]:
-            line += f" {_quartiles([costs[server.name] / costs[_BASE] for costs in rounds], '.2f')}"
-        print(f"{line} {server.resident_bytes() / 1e6:8.0f}", flush=True)
-
-
-def _quartiles(values: list[float], form: str) -> str:
-    if len(values) == 1:
-        return f"{values[0]:{form}}"
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{f'{middle:{form}} ({low:{form}}-{high:{form}})':>22}"
 
 
 if __name__ == "__main__":

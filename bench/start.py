@@ -27,10 +27,10 @@ from bench.servers import Server, free_port, start
 from sptls.certs.csr import generate_key
 from sptls.certs.internal import Root
 from sptls.certs.records import StoredCertificate
+from sptls.certs.schema import STORE_FILE
 from sptls.certs.store import InlineWorker, Store
 from sptls.clock import wall_time
 from sptls.names import HostName
-from sptls.startup import STORE_FILE
 
 _GIVE_UP_SECONDS = 60.0
 _POLL_SECONDS = 0.002

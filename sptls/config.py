@@ -37,6 +37,9 @@ LogFormat = Literal["combined", "json"]
 _ADDRESS: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<v4>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
 _HIGHEST_PORT: Final = 65535
 
+# More than anyone writes by hand, and 500,000 names of 32 bytes in a domains file; not the wrong file, or /dev/zero.
+FILE_BYTES: Final = 16 * 1024 * 1024
+
 
 @attrs.frozen
 class Address:
@@ -105,7 +108,8 @@ class AcmeConfig:
     """
     The CA: *directory* is a URL, or "internal"; *trust* is a PEM file with extra roots for its HTTPS.
 
-    *contact* holds e-mail addresses, without ``mailto:``; *challenges* only types whose socket is configured.
+    *contact* holds e-mail addresses, without ``mailto:``; *challenges* only types whose socket is configured; *profile*
+    is one of those that the CA's directory offers, "" for the CA's own choice.
     """
 
     directory: str = DIRECTORIES["letsencrypt"]
@@ -115,6 +119,7 @@ class AcmeConfig:
     challenges: tuple[ChallengeType, ...] = ("tls-alpn-01", "http-01")
     key_type: KeyType = "ec-p256"
     eab: ExternalAccountBinding | None = None
+    profile: str = ""
 
 
 @attrs.frozen
@@ -194,6 +199,8 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "limits.idle_seconds": (0.1, 3600),
     "limits.upstream_connect_seconds": (0.1, 300),
     "limits.upstream_head_seconds": (0.1, 3600),
+    # Under a second no shell has started; what runs for over an hour is no reload.
+    "deploy.command_seconds": (1, 3600),
 }
 
 
@@ -208,21 +215,44 @@ class LogConfig:
 
 
 @attrs.frozen
+class DeployConfig:
+    """
+    Copies of the certificates for other servers: for each name that is ordered, a directory below *directory*.
+
+    *command* is run after a certificate changed; its first word is the program's absolute path. *webroot* is where
+    another server, which owns port 80, answers http-01 from: tokens are written there instead of being served.
+    """
+
+    directory: Path | None = None
+    webroot: Path | None = None
+    command: tuple[str, ...] = ()
+    # `nginx -t && systemctl reload nginx` takes 0.1 s, copying to another machine a few; a minute is a hang.
+    command_seconds: float = 60.0
+
+
+@attrs.frozen
 class DomainConfig:
     """
     One tracking domain; with *certificate* and *key* it brings its own, and nothing is ordered for it.
+
+    *redirect_http* sends plain HTTP to HTTPS, but only while the name has a valid certificate. Not by default: links
+    in mail already sent are http:// for ever, and a redirect costs each click a round trip.
     """
 
     name: HostName
     upstream: UpstreamConfig = UpstreamConfig()
     certificate: Path | None = None
     key: Path | None = None
+    redirect_http: bool = False
 
 
 @attrs.frozen
 class Config:
     """
     Everything that `service.make` needs to know.
+
+    *domains* are all of them, *domains_file*'s too, which is only where they came from. With *renew_only* there is no
+    proxy: `listen.https` is empty, http-01 is the only challenge type, and `listen.http` is empty with a webroot.
     """
 
     domains: tuple[DomainConfig, ...]
@@ -233,3 +263,14 @@ class Config:
     handshake: HandshakeConfig = HandshakeConfig()
     limits: LimitsConfig = LimitsConfig()
     log: LogConfig = LogConfig()
+    deploy: DeployConfig = DeployConfig()
+    domains_file: Path | None = None
+    renew_only: bool = False
+    more_cas: tuple[AcmeConfig, ...] = ()
+
+    @property
+    def cas(self) -> tuple[AcmeConfig, ...]:
+        """
+        Give the CAs, in the order in which they are asked.
+        """
+        return (self.acme, *self.more_cas)

@@ -22,7 +22,7 @@ from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn
 
-from sptls.config import ChallengeType, HandshakeConfig, KeyType, LimitsConfig, LogConfig, TlsConfig
+from sptls.config import ChallengeType, DeployConfig, HandshakeConfig, KeyType, LimitsConfig, LogConfig, TlsConfig
 from sptls.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class AcmeTable:
     challenges: tuple[ChallengeType | None, ...] | None = None
     key_type: KeyType | None = None
     eab: EabTable = EabTable()
+    profile: str = ""
 
 
 @attrs.frozen
@@ -107,7 +108,9 @@ class DeployTable:
     """
 
     directory: str | None = None
+    webroot: str | None = None
     command: Strings = ()
+    command_seconds: float = DeployConfig().command_seconds
 
 
 Workers = int | Literal["auto"] | None
@@ -123,6 +126,7 @@ class File:
     state_dir: str | None = None
     workers: Workers = None
     domains: tuple[Domain, ...] = ()
+    domains_file: str | None = None
     listen: ListenTable = ListenTable()
     tls: TlsConfig = attrs.Factory(TlsConfig)
     acme: AcmeTable = AcmeTable()
@@ -150,11 +154,11 @@ def read(text: str) -> tuple[File, tuple[Fault, ...]]:
     return _CONVERTER.structure(tree, File), tuple(Fault(_place(path), message) for path, message in found)
 
 
-def shown(text: str) -> str:
+def shown(text: str, most_characters: int = _SHOWN_CHARACTERS) -> str:
     """
     Give *text* quoted for a message, its control characters escaped, and cut where it is long.
     """
-    return repr(text) if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]!r}..."
+    return repr(text) if len(text) <= most_characters else f"{text[:most_characters]!r}..."
 
 
 def did_you_mean(text: str, known: Sequence[str]) -> str:

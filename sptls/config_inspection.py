@@ -7,7 +7,7 @@ hold is `config_load`'s. Where a value is faulty, nothing or its default stands 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from sptls import config_file
 from sptls.errors import ConfigError, Fault
@@ -18,24 +18,54 @@ if TYPE_CHECKING:
 
     from sptls.config_file import Strings
 
-    Readable = Callable[[Path], str | None]
-
 T = TypeVar("T")
+
+# A path is told to its end, where its fault mostly is; a certificate pasted in the place of one is not.
+_PATH_CHARACTERS: Final = 255
+
+
+class Files(Protocol):
+    """
+    What a configuration asks of the disk (`config_source.DiskFiles`).
+    """
+
+    def why_unreadable(self, path: Path) -> str | None:
+        """
+        Tell why *path* is not a file that can be read, or None when it is.
+        """
+
+    def text(self, path: Path) -> str:
+        """
+        Give what is in *path*, less a byte order mark.
+
+        Raises:
+            ValueError: it can't be read, is over `FILE_BYTES`, or is not UTF-8; says why.
+        """
+
+    def why_unwritable(self, directory: Path) -> str | None:
+        """
+        Tell why *directory* is not one in which files can be made, or None when it is.
+        """
+
+    def program(self, word: str) -> str | None:
+        """
+        Give the absolute path of the program that *word*, a name or a path, stands for; None when there is none.
+        """
 
 
 class Inspection:
     """
     The faults so far: *misfits* are the file's, found while it was read; *replaced* maps its keys to the flags given.
 
-    *base* is the directory from which relative paths are taken; *readable* tells why a file can't be read, or None.
+    *base* is the directory from which relative paths are taken.
     """
 
-    def __init__(self, misfits: tuple[Fault, ...], replaced: Mapping[str, str], base: Path, readable: Readable) -> None:
+    def __init__(self, misfits: tuple[Fault, ...], replaced: Mapping[str, str], base: Path, files: Files) -> None:
         self._misfits = misfits
         self._noted: list[Fault] = []
         self._replaced = replaced
         self._base = base
-        self._readable = readable
+        self._files = files
 
     def end(self) -> None:
         """
@@ -64,7 +94,7 @@ class Inspection:
         """
         Tell whether nothing at or inside *places* is faulty: what a faulty value would mean for others is unknown.
         """
-        inside = tuple(place + mark for place in places for mark in ".[")
+        inside = tuple(place + mark for place in places for mark in ".[:")
         return not any(
             fault.place in places or fault.place.startswith(inside) for fault in (*self._misfits, *self._noted)
         )
@@ -111,7 +141,45 @@ class Inspection:
         Give the path of the file to read that *value* spells; None when it is "" or not given.
         """
         path = self.path(place, value)
-        reason = path and self._readable(path)
+        reason = path and self._files.why_unreadable(path)
         if reason:
-            self.note(place, f"{config_file.shown(str(path))} can't be read: {reason}")
+            self._note_unreadable(place, path, reason)
         return path
+
+    def text(self, place: str, path: Path) -> str | None:
+        """
+        Give what is in the file at *path*; None when it can't be read, which is noted.
+        """
+        try:
+            return self._files.text(path)
+        except ValueError as error:
+            self._note_unreadable(place, path, str(error))
+            return None
+
+    def directory(self, place: str, value: str | None) -> Path | None:
+        """
+        Give the path of the directory to write in that *value* spells; None when it is "" or not given.
+        """
+        path = self.path(place, value)
+        reason = path and self._files.why_unwritable(path)
+        if reason:
+            self.note(place, f"{_shown(path)} is not a directory that can be written: {reason}")
+        return path
+
+    def program(self, place: str, word: str) -> str:
+        """
+        Give the absolute path of the program *word*: one on the PATH, or with a slash, a path like any other.
+        """
+        path = self.path(place, word) if "/" in word or "\0" in word else word
+        program = path and self._files.program(str(path))
+        if path is not None and not program:
+            where = "no such program on the PATH" if path == word else "no file there that this user may run"
+            self.note(place, f"{_shown(path)} can't be run: {where}")
+        return program or word
+
+    def _note_unreadable(self, place: str, path: Path | None, reason: str) -> None:
+        self.note(place, f"{_shown(path)} can't be read: {reason}")
+
+
+def _shown(path: object) -> str:
+    return config_file.shown(str(path), _PATH_CHARACTERS)

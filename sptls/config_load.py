@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from sptls import config_file, config_values
+from sptls import config_deploy, config_domains, config_file, config_values
 from sptls.config import (
     INTERNAL_DIRECTORY,
     RANGES,
@@ -24,11 +24,11 @@ from sptls.config import (
     Address,
     ChallengeType,
     Config,
+    DeployConfig,
     DomainConfig,
     ExternalAccountBinding,
     ListenConfig,
     LogConfig,
-    UpstreamConfig,
 )
 from sptls.config_file import DomainTable
 from sptls.config_inspection import Inspection
@@ -37,8 +37,8 @@ from sptls.names import HostName, NameTable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sptls.config_file import AcmeTable, EabTable, File, ListenTable, Strings, UpstreamTable
-    from sptls.config_inspection import Readable
+    from sptls.config_file import AcmeTable, EabTable, File, ListenTable, Strings
+    from sptls.config_inspection import Files
 
 # Which key of the file each override replaces; a fault in one is then the flag's.
 _REPLACES: Final = {
@@ -72,22 +72,23 @@ class Overrides:
     upstream: str | None = None
     https: tuple[str, ...] = ()
     http: tuple[str, ...] = ()
+    renew_only: bool = False
 
 
-def load(text: str, *, overrides: Overrides, base: Path, foreground: bool, readable: Readable) -> Config:
+def load(text: str, *, overrides: Overrides, base: Path, foreground: bool, files: Files) -> Config:
     """
     Give the configuration that *text* (TOML) and *overrides* amount to.
 
     Relative paths are taken from *base*, the file's directory. *foreground* says that standard output is the
-    operator's. *readable* tells why a file can't be read, or None when it can.
+    operator's. *files* is asked what is on the disk.
 
     Raises:
         ConfigError: with all faults.
     """
     file, misfits = config_file.read(text)
     replaced = {key: f"--{field.replace('_', '-')}" for field, key in _REPLACES.items() if _is_given(overrides, field)}
-    look = Inspection(misfits, replaced, base, readable)
-    config = _config(look, _overridden(file, overrides), overrides.domains, foreground=foreground)
+    look = Inspection(misfits, replaced, base, files)
+    config = _config(look, _overridden(file, overrides), overrides, foreground=foreground)
     look.end()
     return config
 
@@ -105,25 +106,39 @@ def _overridden(file: File, overrides: Overrides) -> File:
     return file
 
 
-def _config(look: Inspection, file: File, names: tuple[str, ...], *, foreground: bool) -> Config:
+def _config(look: Inspection, file: File, overrides: Overrides, *, foreground: bool) -> Config:
     """
-    Give the whole, with *names* added to the file's domains; it holds only if no fault was noted.
+    Give the whole; it holds only if no fault was noted.
     """
     _refuse_not_yet(look, file)
     _check_ranges(look, file)
-    domains = _domains(look, file, names)
-    listen = _listen(look, file.listen, domains)
+    renew_only = overrides.renew_only
+    domains_file = look.path("domains_file", file.domains_file)
+    domains = config_domains.domains(look, file, overrides.domains, domains_file)
+    state_dir = _state_dir(look, file.state_dir)
+    deploy = config_deploy.deploy(look, file.deploy, state_dir, renew_only=renew_only)
+    listen = _listen(look, file.listen, domains, renew_only=renew_only, has_webroot=bool(file.deploy.webroot))
+    _check_redirects(look, file, listen, renew_only=renew_only)
     # An entry that makes no sense may well be meant as a domain to be ordered: all faults at once.
-    is_ordering = None in file.domains or any(domain.certificate is None for domain in domains)
+    is_ordering = (
+        None in file.domains
+        or not look.is_sound("domains_file")
+        or any(domain.certificate is None for domain in domains)
+    )
+    if renew_only and domains and not is_ordering:
+        look.note("domains", "every one brings its own certificate: nothing to renew with --renew-only")
     return Config(
         domains=domains,
-        state_dir=_state_dir(look, file.state_dir),
+        state_dir=state_dir,
         listen=listen,
         tls=file.tls,
-        acme=_acme(look, file.acme, listen, is_ordering=is_ordering),
+        acme=_acme(look, file.acme, listen, deploy, is_ordering=is_ordering, renew_only=renew_only),
         handshake=file.handshake,
         limits=file.limits,
         log=_log(look, file.log, foreground=foreground),
+        deploy=deploy,
+        domains_file=domains_file,
+        renew_only=renew_only,
     )
 
 
@@ -132,10 +147,6 @@ def _refuse_not_yet(look: Inspection, file: File) -> None:
         too_few = isinstance(file.workers, int) and file.workers < 1
         many = "more than one process is not yet possible; leave it out, or set 1"
         look.note("workers", "must be at least 1" if too_few else many)
-    if file.deploy.directory:
-        look.note("deploy.directory", "copies of the certificates are not yet possible; leave it out")
-    if file.deploy.command:
-        look.note("deploy.command", "running a command is not yet possible; leave it out")
 
 
 def _check_ranges(look: Inspection, file: File) -> None:
@@ -155,67 +166,21 @@ def _state_dir(look: Inspection, value: str | None) -> Path:
     return look.path("state_dir", value) or STATE_DIR
 
 
-def _upstream(look: Inspection, place: str, table: UpstreamTable, common: UpstreamConfig) -> UpstreamConfig:
-    """
-    Give *common* with what *table* says instead.
-    """
-    if table == config_file.UpstreamTable():
-        return common  # one value for 100,000 domains
-    origin = look.take(f"{place}.url", table.url, config_values.origin)
-    scheme, host, port = origin or (common.scheme, common.host, common.port)
-    host_field = look.take(f"{place}.host", table.host, config_values.host_field) or common.host_field
-    trust = look.file(f"{place}.trust", table.trust)
-    return UpstreamConfig(scheme, host, port, host_field, common.trust if table.trust is None else trust)
-
-
-def _domains(look: Inspection, file: File, names: tuple[str, ...]) -> tuple[DomainConfig, ...]:
-    common = _upstream(look, "upstream", file.upstream, UpstreamConfig())
-    entries = [(f"domains[{index}]", entry) for index, entry in enumerate(file.domains) if entry is not None]
-    entries += [("--domain", name) for name in names]
-    places: dict[HostName, str] = {}
-    domains = []
-    for place, entry in entries:
-        table, name_place = (DomainTable(entry), place) if isinstance(entry, str) else (entry, f"{place}.name")
-        domain = _domain(look, place, name_place, table, common)
-        if domain is None:
-            continue
-        if domain.name in places:
-            look.note(name_place, f"{domain.name} is at {places[domain.name]} already")
-        places.setdefault(domain.name, name_place)
-        domains.append(domain)
-    if not domains and look.is_sound("domains", "--domain"):
-        look.note("domains", "missing: name at least one tracking domain, here or with --domain")
-    return tuple(domains)
-
-
-def _domain(
-    look: Inspection, place: str, name_place: str, table: DomainTable, common: UpstreamConfig
-) -> DomainConfig | None:
-    if table.name is None and look.is_sound(name_place):
-        look.note(name_place, "missing")
-    if table.redirect_http:
-        look.note(f"{place}.redirect_http", "redirecting to HTTPS is not yet possible; leave it out, or set false")
-    name = look.take(name_place, table.name, HostName.parse)
-    upstream = _upstream(look, f"{place}.upstream", table.upstream, common)
-    certificate = look.file(f"{place}.certificate", table.certificate)
-    key = look.file(f"{place}.key", table.key)
-    look.require_both(place, ("certificate", table.certificate), ("key", table.key))
-    if name is None:
-        return None
-    if name.is_wildcard and not (table.certificate or table.key):
-        look.note(name_place, f"{name} needs a certificate and key of its own: a CA issues none for a wildcard here")
-    return DomainConfig(name, upstream, certificate, key)
-
-
-def _listen(look: Inspection, table: ListenTable, domains: tuple[DomainConfig, ...]) -> ListenConfig:
+def _listen(
+    look: Inspection, table: ListenTable, domains: tuple[DomainConfig, ...], *, renew_only: bool, has_webroot: bool
+) -> ListenConfig:
     default = ListenConfig()
     https = _addresses(look, "listen.https", table.https, default.https)
     http = _addresses(look, "listen.http", table.http, default.http)
     admin = _admin(look, table.admin, default.admin)
+    if renew_only:
+        https = _left_out(look, "listen.https", "--renew-only, which serves no HTTPS")
+    if renew_only and has_webroot:
+        http = _left_out(look, "listen.http", "deploy.webroot, by which another server answers http-01")
     for (place, one), (other_place, other) in combinations([*https, *http, *admin], 2):
         if _overlap(one, other):
             look.note(other_place, f"{other} is taken by {one} at {look.shown(place)} already")
-    if not https and not http and look.is_sound("listen.https", "listen.http"):
+    if not https and not http and not renew_only and look.is_sound("listen.https", "listen.http"):
         look.note("listen.https", "no address here and none in listen.http: nothing would be served")
     return ListenConfig(
         https=tuple(address for _, address in https),
@@ -223,6 +188,23 @@ def _listen(look: Inspection, table: ListenTable, domains: tuple[DomainConfig, .
         admin=admin[0][1] if admin else None,
         default_name=_default_name(look, table.default_name, domains),
     )
+
+
+def _left_out(look: Inspection, place: str, reason: str) -> list[tuple[str, Address]]:
+    """
+    Give no address for *place*, which the proxy would need; a flag that asks for one means something else.
+    """
+    if look.shown(place) != place:
+        look.note(place, f"does not go with {reason}")
+    return []
+
+
+def _check_redirects(look: Inspection, file: File, listen: ListenConfig, *, renew_only: bool) -> None:
+    if listen.https or renew_only or not look.is_sound("listen.https"):
+        return
+    for index, entry in enumerate(file.domains):
+        if isinstance(entry, DomainTable) and entry.redirect_http:
+            look.note(f"domains[{index}].redirect_http", "listen.https has no address to send clients to")
 
 
 def _addresses(
@@ -251,13 +233,22 @@ def _default_name(look: Inspection, value: str | None, domains: tuple[DomainConf
     served = NameTable([(domain.name, domain) for domain in domains])
     if name.is_wildcard:
         look.note(place, f"{name} is a wildcard; name one host")
-    elif served.get(name.wire) is None and look.is_sound("domains", "--domain"):
+    elif served.get(name.wire) is None and look.is_sound(*config_domains.PLACES):
         look.note(place, f"{name} is none of the domains")
     return name
 
 
-def _acme(look: Inspection, table: AcmeTable, listen: ListenConfig, *, is_ordering: bool) -> AcmeConfig:
+def _acme(
+    look: Inspection,
+    table: AcmeTable,
+    listen: ListenConfig,
+    deploy: DeployConfig,
+    *,
+    is_ordering: bool,
+    renew_only: bool,
+) -> AcmeConfig:
     default = AcmeConfig()
+    choose = _renewal_challenges if renew_only else _challenges
     acme = AcmeConfig(
         directory=look.take("acme.directory", table.directory, config_values.directory) or default.directory,
         contact=tuple(
@@ -265,13 +256,16 @@ def _acme(look: Inspection, table: AcmeTable, listen: ListenConfig, *, is_orderi
         ),
         agree_to_terms=bool(table.agree_to_terms),
         trust=look.file("acme.trust", table.trust),
-        challenges=_challenges(look, table.challenges, listen),
+        challenges=choose(look, table.challenges, listen),
         key_type=table.key_type or default.key_type,
         eab=_eab(look, table.eab),
+        profile=table.profile,
     )
     orders = is_ordering and acme.directory != INTERNAL_DIRECTORY
     if orders and not acme.agree_to_terms and look.is_sound("acme.agree_to_terms"):
         look.note("acme.agree_to_terms", _TERMS)
+    if orders and renew_only and not (listen.http or deploy.webroot) and look.is_sound("listen.http", "deploy.webroot"):
+        look.note("listen.http", "no address here and no deploy.webroot: http-01 could not be answered")
     return acme
 
 
@@ -292,6 +286,19 @@ def _challenges(
         elif not addresses and look.is_sound(socket_place):
             look.note(f"acme.challenges[{index}]", f"{kind} is answered at {socket_place}, which has no address")
     return tuple(kind for kind in chosen if kind is not None)
+
+
+def _renewal_challenges(
+    look: Inspection, chosen: tuple[ChallengeType | None, ...] | None, listen: ListenConfig
+) -> tuple[ChallengeType, ...]:
+    """
+    Give http-01: port 443 is another server's, and with a webroot port 80 too. The choice is the proxy's, and checked.
+    """
+    everywhere = attrs.evolve(listen, https=ListenConfig().https, http=ListenConfig().http)
+    kinds = _challenges(look, chosen, everywhere)
+    if kinds and "http-01" not in kinds and look.is_sound("acme.challenges"):
+        look.note("acme.challenges", "http-01 is the only one that --renew-only can answer; add it, or leave this out")
+    return ("http-01",)
 
 
 def _eab(look: Inspection, table: EabTable) -> ExternalAccountBinding | None:

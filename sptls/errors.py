@@ -7,7 +7,14 @@ tracking path is ever put in one.
 
 from __future__ import annotations
 
+from enum import Enum
+from typing import TYPE_CHECKING
+
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
 
 
 class SptlsError(Exception):
@@ -61,12 +68,39 @@ class InvalidHostName(SptlsError, ValueError):
         return f"{self.text!r} is not a host name: {self.reason}"
 
 
+class Scope(Enum):
+    """
+    What an error of a CA's is about, and so whose next order it stops: one name's, ..., everybody's.
+    """
+
+    NAME = "the name"
+    REGISTERED_DOMAIN = "the registered domain"
+    ACCOUNT = "the account"
+    CA = "the CA"
+
+
+@attrs.frozen
+class Concern:
+    """
+    What a refusal is about: *subject* is the name or the registered domain as the CA wrote it, "" where it did not.
+
+    *retry_at* is when the CA wants to be asked again for what it is about, None where it does not say.
+    """
+
+    scope: Scope = Scope.NAME
+    subject: str = ""
+    retry_at: datetime | None = None
+
+
 class AcmeError(SptlsError):
     """
     The root of what goes wrong with a CA; *retry_after_seconds* is what the CA asked for, or None.
+
+    *scope* tells whom it stops: what is not a refusal meets everybody.
     """
 
     retry_after_seconds: float | None = None
+    scope: Scope = Scope.CA
 
 
 class AcmeProblem(AcmeError):
@@ -74,7 +108,9 @@ class AcmeProblem(AcmeError):
     The CA refused: a problem document (RFC 7807, RFC 8555 §6.7).
 
     *type* is without the ``urn:ietf:params:acme:error:`` prefix where it had it; *identifier* is set on
-    subproblems (RFC 8555 §6.7.1).
+    subproblems (RFC 8555 §6.7.1). *operation* is the request that it came for, "" for what an order or a challenge
+    has in it. *links* are URLs that it wants a person to read, by relation: "instance" (RFC 7807 §3.1), "help"
+    (RFC 8555 §6.6), "terms-of-service" (RFC 8555 §7.3.3).
     """
 
     def __init__(
@@ -86,11 +122,16 @@ class AcmeProblem(AcmeError):
         subproblems: tuple[AcmeProblem, ...] = (),
         identifier: str | None = None,
         retry_after_seconds: float | None = None,
+        operation: str = "",
+        concern: Concern = Concern(),
+        links: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(status, type, detail)
         self.status, self.type, self.detail = status, type, detail
         self.subproblems, self.identifier = subproblems, identifier
         self.retry_after_seconds = retry_after_seconds
+        self.operation, self.concern, self.scope = operation, concern, concern.scope
+        self.links = links or {}
 
     def __str__(self) -> str:
         about = f" ({self.identifier})" if self.identifier else ""
@@ -125,12 +166,31 @@ class AcmeUnreachable(AcmeError):
         return f"the CA could not be reached for {self.operation}: {self.reason}"
 
 
+class ActionRequired(AcmeError):
+    """
+    The CA serves our account only after a person has acted: *problem* is its refusal, *action* what to do.
+    """
+
+    scope = Scope.ACCOUNT
+
+    def __init__(self, problem: AcmeProblem, action: str) -> None:
+        super().__init__(problem, action)
+        self.problem, self.action = problem, action
+        self.retry_after_seconds = problem.retry_after_seconds
+
+    def __str__(self) -> str:
+        said = self.problem.detail or self.problem.type
+        return f"the CA refuses our account: {said}; {self.action}"
+
+
 class ValidationFailed(AcmeError):
     """
     Our name is not reachable as the CA wants it: every challenge type that could be tried failed.
 
     *failures* pairs each challenge type tried with the CA's problem.
     """
+
+    scope = Scope.NAME
 
     def __init__(self, name: str, failures: tuple[tuple[str, AcmeProblem], ...]) -> None:
         super().__init__(name, failures)
@@ -145,12 +205,15 @@ class ValidationFailed(AcmeError):
 
 class IssuanceFailed(SptlsError):
     """
-    No certificate came of an attempt: *cause* tells why, *failed_authorizations* what it cost at the CA.
+    No certificate came of an attempt: *cause* tells why, the others what it cost at the CA.
+
+    *failed_authorizations* are the challenges that were answered and did not become valid; one whose outcome the CA
+    still owed us counts. *orders* are the new orders that were made, less those that a limit does not count.
     """
 
-    def __init__(self, cause: SptlsError, failed_authorizations: int = 0) -> None:
-        super().__init__(cause, failed_authorizations)
-        self.cause, self.failed_authorizations = cause, failed_authorizations
+    def __init__(self, cause: SptlsError, failed_authorizations: int = 0, orders: int = 0) -> None:
+        super().__init__(cause, failed_authorizations, orders)
+        self.cause, self.failed_authorizations, self.orders = cause, failed_authorizations, orders
 
     def __str__(self) -> str:
         return str(self.cause)
@@ -163,6 +226,12 @@ class OrderCancelled(SptlsError):
 
     def __str__(self) -> str:
         return "the order was cancelled before it cost anything at the CA"
+
+
+class NotRevocable(SptlsError):
+    """
+    A certificate can't be revoked by who made it; says why and what else to do.
+    """
 
 
 class BadCertificate(SptlsError):
@@ -189,6 +258,45 @@ class StoreError(SptlsError):
 
     def __str__(self) -> str:
         return f"the store {self.path} can't be used: {self.reason}"
+
+
+class DeployError(SptlsError):
+    """
+    A file for another server could not be put in its place: *path*, *reason*, and what to do (*advice*).
+    """
+
+    def __init__(self, path: str, reason: str, advice: str) -> None:
+        super().__init__(path, reason, advice)
+        self.path, self.reason, self.advice = path, reason, advice
+
+    def __str__(self) -> str:
+        return f"{self.path} can't be put in place: {self.reason}; {self.advice}"
+
+
+class DaemonNotRunning(SptlsError):
+    """
+    No daemon uses the state directory *state_dir*: there is nobody to ask.
+    """
+
+    def __init__(self, state_dir: str) -> None:
+        super().__init__(state_dir)
+        self.state_dir = state_dir
+
+    def __str__(self) -> str:
+        return f"no sptls daemon is running with the state directory {self.state_dir}"
+
+
+class ControlError(SptlsError):
+    """
+    A running daemon could not be asked, because of *reason*.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the daemon can't be asked: {self.reason}"
 
 
 class UpstreamError(SptlsError):

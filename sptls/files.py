@@ -74,10 +74,10 @@ def _write(path: Path, content: bytes, mode: int) -> None:
         with suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     """
     Make the renames in *path* survive a power cut.
     """

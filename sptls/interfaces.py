@@ -12,12 +12,30 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from twisted.internet.interfaces import IProtocol, ITransport
+
     from sptls.certs.bundle import CertificateBundle
-    from sptls.certs.records import AccountRecord
+    from sptls.certs.records import AccountRecord, OrderRecord, RenewalInfo
     from sptls.errors import UpstreamError
     from sptls.names import HostName
     from sptls.proxy.head import ResponseHead
     from sptls.tls.contexts import ServerContext
+
+
+@attrs.frozen
+class Issued:
+    """
+    A new certificate, and what it cost at the CA.
+
+    *failed_authorizations* are those of challenge types that failed before one worked; *orders* the new orders that
+    were made, less those that no limit counts: 0 for one that an earlier attempt had begun. *is_replacement* tells that
+    the CA took it as the successor of the one it replaces (RFC 9773 §5).
+    """
+
+    bundle: CertificateBundle
+    failed_authorizations: int = 0
+    orders: int = 0
+    is_replacement: bool = False
 
 
 class IIssuer(Interface):
@@ -27,15 +45,33 @@ class IIssuer(Interface):
 
     directory: str = Attribute("the ACME directory's URL, or 'internal'; stored beside each certificate")
 
-    async def issue(name: HostName) -> CertificateBundle:
+    async def obtain(name: HostName, *, replaces: CertificateBundle | None = None) -> Issued:
         """
-        Get a checked certificate for *name* with a new key.
+        Get a checked certificate for *name* with a new key; one order at a time for each name.
 
-        May take minutes; never more than its own deadline. Cancelling withdraws open challenges.
+        *replaces* is the certificate that it is to succeed, which must have come from this CA. An order of an earlier
+        attempt is taken up where it still stands. May take minutes; never more than its own deadline. Cancelling
+        withdraws open challenges.
 
         Raises:
             IssuanceFailed: no certificate came of it; says why and what it cost at the CA.
             CancelledError: it was cancelled when it could have cost something already (before: `OrderCancelled`).
+        """
+
+    async def renewal_info(bundle: CertificateBundle) -> RenewalInfo | None:
+        """
+        Ask the CA, from which *bundle* must have come, when it wants it renewed (RFC 9773); takes 30 s at most.
+
+        None when there is nothing to go by: the CA has no such service, did not answer, or answered nonsense. Raises
+        nothing but CancelledError.
+        """
+
+    async def revoke(bundle: CertificateBundle, reason: int = 0) -> None:
+        """
+        Have *bundle*'s certificate revoked (RFC 8555 §7.6) for *reason* (RFC 5280 §5.3.1); fine if it is already.
+
+        Raises:
+            SptlsError: the CA refused, could not be asked, or can't revoke at all.
         """
 
 
@@ -53,6 +89,36 @@ class IAccounts(Interface):
         """
         Keep *record* instead of what was there; it is on disk when this returns.
         """
+
+
+class IOrders(Interface):
+    """
+    Where orders are kept that are under way, so that a restart takes them up instead of ordering anew.
+
+    One for each name. Whoever stores a name's certificate removes its order with the same write: before that moment
+    the order still leads to the certificate, afterwards it must not be followed again.
+    """
+
+    async def order(name: HostName) -> OrderRecord | None:
+        """
+        Give the order that is under way for *name*, or None.
+        """
+
+    async def put_order(record: OrderRecord) -> None:
+        """
+        Keep *record* instead of what was there for its name; it is on disk when this returns.
+        """
+
+    async def remove_order(name: HostName) -> None:
+        """
+        Forget the order for *name*, if there is one.
+        """
+
+
+class IAcmeRecords(IAccounts, IOrders):
+    """
+    Where what an ACME client has begun is kept, all in one place.
+    """
 
 
 @attrs.frozen
@@ -178,4 +244,25 @@ class IUpstreamExchange(Interface):
     def abandon() -> None:
         """
         The client left: nothing more is wanted, nothing more will be called.
+        """
+
+
+class IUpstreamConnector(Interface):
+    """
+    How connections to one upstream are made: over TCP, or over TLS that is verified against the upstream's own name.
+    """
+
+    async def connect(address: str, protocol: IProtocol) -> None:
+        """
+        Connect *protocol* to the upstream's IP *address*; its `makeConnection` was called when this returns.
+
+        Waits for as long as it takes: the caller has the deadline. Cancelling closes what is half open.
+
+        Raises:
+            UpstreamError: it can't be had, says why; *protocol* hears nothing.
+        """
+
+    def remember(transport: ITransport) -> None:
+        """
+        Keep of *transport*, which *protocol* got an answer on, what makes the next connection cheaper.
         """

@@ -8,50 +8,80 @@ are imported on the first order, in a thread, while stored certificates are bein
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
+from sptls.certs import limits
+from sptls.certs.authority import Authority
 from sptls.certs.internal import InternalCa, open_root
-from sptls.config import INTERNAL_DIRECTORY
+from sptls.certs.registered_domain import registered_domain
+from sptls.certs.schedule import Ca
+from sptls.config import DIRECTORIES, INTERNAL_DIRECTORY
 from sptls.errors import IssuanceFailed, OrderCancelled, SptlsError
 from sptls.interfaces import IIssuer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from twisted.python.threadpool import ThreadPool
 
     from sptls.certs.bundle import CertificateBundle
+    from sptls.certs.records import RenewalInfo
     from sptls.clock import WallClock
-    from sptls.config import Config
-    from sptls.interfaces import IAccounts
+    from sptls.config import AcmeConfig
+    from sptls.interfaces import IAcmeRecords, Issued
     from sptls.names import HostName
+
+
+# Whose limits we know by heart; another CA's are learnt from what it says, or configured.
+_LIMITS: Final = {
+    DIRECTORIES["letsencrypt"]: limits.LETS_ENCRYPT,
+    DIRECTORIES["letsencrypt-staging"]: limits.LETS_ENCRYPT_STAGING,
+}
+
+
+def ca_of(acme: AcmeConfig) -> Ca:
+    """
+    Give what `schedule` has to know of a CA.
+    """
+    return Ca(acme.directory, 0 if acme.directory == INTERNAL_DIRECTORY else len(acme.challenges))
+
+
+def make_authority(acme: AcmeConfig, issuer: IIssuer, random: Callable[[], float]) -> Authority:
+    """
+    Give the CA at which *issuer* issues, with the books of its limits empty.
+    """
+    ledger = limits.Ledger(_LIMITS.get(acme.directory, limits.NO_LIMITS), registered_domain)
+    return Authority(issuer, ca_of(acme).challenge_types, ledger, random)
 
 
 def make_issuer(
     reactor: Any,
-    config: Config,
+    acme: AcmeConfig,
+    state_dir: Path,
     trust: Any,
     wall_clock: WallClock,
     threads: ThreadPool,
-    accounts: IAccounts,
+    records: IAcmeRecords,
     responders: Sequence[Any],
 ) -> InternalCa | LateAcmeIssuer:
     """
     Give the issuer that the configuration names.
 
-    *trust* are the roots of the CA's own HTTPS; *threads* make keys; *responders* answer challenges.
+    *trust* are the roots of the CA's own HTTPS; *threads* make keys; *records* are what a restart must not forget;
+    *responders* answer challenges.
 
     Raises:
         StartError: the internal CA's root can't be read or made.
     """
-    if config.acme.directory == INTERNAL_DIRECTORY:
-        root = open_root(config.state_dir, wall_clock())
-        return InternalCa(root, reactor=reactor, wall_clock=wall_clock, threads=threads, key_type=config.acme.key_type)
-    return LateAcmeIssuer(reactor, config, trust, wall_clock, threads, accounts, responders)
+    if acme.directory == INTERNAL_DIRECTORY:
+        root = open_root(state_dir, wall_clock())
+        return InternalCa(root, reactor=reactor, wall_clock=wall_clock, threads=threads, key_type=acme.key_type)
+    return LateAcmeIssuer(reactor, acme, trust, wall_clock, threads, records, responders)
 
 
 @implementer(IIssuer)
@@ -63,34 +93,53 @@ class LateAcmeIssuer:
     def __init__(
         self,
         reactor: Any,
-        config: Config,
+        acme: AcmeConfig,
         trust: Any,
         wall_clock: WallClock,
         threads: ThreadPool,
-        accounts: IAccounts,
+        records: IAcmeRecords,
         responders: Sequence[Any],
     ) -> None:
-        self.directory = config.acme.directory
-        self._reactor, self._acme, self._trust, self._wall_clock = reactor, config.acme, trust, wall_clock
-        self._threads, self._accounts = threads, accounts
+        self.directory = acme.directory
+        self._reactor, self._acme, self._trust, self._wall_clock = reactor, acme, trust, wall_clock
+        self._threads, self._records = threads, records
         chosen = {responder.challenge_type: responder for responder in responders}
-        self._responders = [chosen[kind] for kind in config.acme.challenges]
+        self._responders = [chosen[kind] for kind in acme.challenges]
         self._is_making = False
         self._waiting: list[Deferred[None]] = []
         self._issuer: Any = None
         self._agent: Any = None
 
-    async def issue(self, name: HostName) -> CertificateBundle:
+    async def obtain(self, name: HostName, *, replaces: CertificateBundle | None = None) -> Issued:
         """
         Get a checked certificate for *name*, as `IIssuer` says.
         """
-        if self._issuer is None:
-            try:
-                await self._made()
-            except CancelledError as error:
-                raise IssuanceFailed(OrderCancelled()) from error
-        bundle: CertificateBundle = await self._issuer.issue(name)
-        return bundle
+        try:
+            await self._made()
+        except CancelledError as error:
+            raise IssuanceFailed(OrderCancelled()) from error
+        except SptlsError as error:
+            raise IssuanceFailed(error) from error
+        issued: Issued = await self._issuer.obtain(name, replaces=replaces)
+        return issued
+
+    async def renewal_info(self, bundle: CertificateBundle) -> RenewalInfo | None:
+        """
+        Ask when *bundle* is to be renewed, as `IIssuer` says.
+        """
+        try:
+            await self._made()
+        except SptlsError:  # the next order tells what is wrong
+            return None
+        info: RenewalInfo | None = await self._issuer.renewal_info(bundle)
+        return info
+
+    async def revoke(self, bundle: CertificateBundle, reason: int = 0) -> None:
+        """
+        Have *bundle* revoked, as `IIssuer` says.
+        """
+        await self._made()
+        await self._issuer.revoke(bundle, reason)
 
     async def close(self) -> None:
         """
@@ -102,7 +151,12 @@ class LateAcmeIssuer:
     async def _made(self) -> None:
         """
         Wait until the client is made; the first one to wait has it made.
+
+        Raises:
+            SptlsError: it can't be made.
         """
+        if self._issuer is not None:
+            return
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         if not self._is_making:
@@ -116,19 +170,17 @@ class LateAcmeIssuer:
         from sptls.acme.agent import make_agent
         from sptls.acme.issue import AcmeIssuer
 
-        try:
-            self._agent = make_agent(self._reactor, self._trust)
-            self._issuer = AcmeIssuer(
-                agent=self._agent,
-                reactor=self._reactor,
-                wall_clock=self._wall_clock,
-                config=self._acme,
-                responders=self._responders,
-                accounts=self._accounts,
-                threads=self._threads,
-            )
-        except SptlsError as error:
-            raise IssuanceFailed(error) from error
+        self._agent = make_agent(self._reactor, self._trust)
+        self._issuer = AcmeIssuer(
+            agent=self._agent,
+            reactor=self._reactor,
+            wall_clock=self._wall_clock,
+            config=self._acme,
+            responders=self._responders,
+            accounts=self._records,
+            orders=self._records,
+            threads=self._threads,
+        )
 
     def _tell(self, result: Any) -> None:
         # A failure (a trust file that went away) is told to all who wait, and the next order tries again.

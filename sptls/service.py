@@ -22,9 +22,13 @@ from twisted.python.components import Componentized
 
 from sptls import startup
 from sptls.certs.own import OwnCertificates
+from sptls.certs.schema import STORE_FILE
 from sptls.clock import run_on_monotonic_time, wall_time
+from sptls.deploy import layout, webroot
 from sptls.errors import ConfigError, SptlsError
-from sptls.parts import Parts, TrustRoots, trust_roots
+from sptls.keeping import TrustRoots, trust_roots
+from sptls.parts import Parts
+from sptls.reloading import Reloading, check_external_account
 from sptls.threads import daemon_thread
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 
     from sptls.certs.lock import StateLock
     from sptls.config import Config
+    from sptls.config_source import ConfigSource
+    from sptls.names import HostName
     from sptls.startup import Bound, ProcessSettings
 
 _log = Logger()
@@ -65,9 +71,19 @@ class World(Protocol):
         """
 
 
-def make(reactor: Any, process: ProcessSettings, config: Config, world: World | None = None) -> Sptls:
+def make(
+    reactor: Any,
+    process: ProcessSettings,
+    config: Config,
+    world: World | None = None,
+    *,
+    source: ConfigSource | None = None,
+    only: frozenset[HostName] | None = None,
+) -> Sptls:
     """
     Check, lock and bind what *config* names, and give the service that serves it.
+
+    *source* is where SIGHUP finds the configuration again. With *only*, no certificate is obtained for any other name.
 
     Raises:
         ConfigError: a file that the configuration names can't be used.
@@ -79,15 +95,16 @@ def make(reactor: Any, process: ProcessSettings, config: Config, world: World | 
     faults = own.load()
     if faults:
         raise ConfigError(faults)
-    if config.acme.eab is not None:
-        from sptls.acme.account import read_external_account
-
-        read_external_account(config.acme.eab)
+    check_external_account(config)
     # Read while the user who started us may read them; the one that serves need not.
     trust = trust_roots(config)
     lock = startup.lock_state(config)
     try:
-        startup.check_store(config.state_dir / startup.STORE_FILE)
+        startup.check_store(config.state_dir / STORE_FILE)
+        if config.deploy.directory is not None:
+            layout.prepare(config.deploy.directory, process.uid, process.gid)
+        if config.deploy.webroot is not None:
+            webroot.prepare(config.deploy.webroot, process.uid, process.gid)
         bound = startup.bind_all(config)
         startup.raise_descriptor_limit(config)
         startup.import_ahead(process)
@@ -95,7 +112,7 @@ def make(reactor: Any, process: ProcessSettings, config: Config, world: World | 
     except BaseException:
         lock.release()
         raise
-    return Sptls(reactor, process, config, own, trust, lock, bound, world)
+    return Sptls(reactor, process, config, own, trust, lock, bound, world, source=source, only=only)
 
 
 class Sptls(Service):
@@ -115,12 +132,18 @@ class Sptls(Service):
         lock: StateLock,
         bound: Bound,
         world: World | None = None,
+        *,
+        source: ConfigSource | None = None,
+        only: frozenset[HostName] | None = None,
     ) -> None:
+        self._source, self._only = source, only
         self._reactor, self._process, self.config = reactor, process, config
         self._own, self._trust, self._lock, self._bound, self._world = own, trust, lock, bound, world
         self._ending = AsyncExitStack()
         self._starting: Deferred[None] | None = None
         self.parts: Parts | None = None
+        self._reloading: Reloading | None = None
+        self._is_reload_due = False
 
     def setServiceParent(self, parent: IServiceCollection) -> None:  # noqa: N802 - Twisted's name
         """
@@ -155,11 +178,18 @@ class Sptls(Service):
             self.config = await self._world.start(self.config)
             self._trust = trust_roots(self.config)
         self.parts = parts = Parts.make(self._reactor, self.config, self._own, self._trust)
-        await parts.start(self._ending)
+        await parts.start(self._ending, self._only)
         parts.listen(self._reactor, self.config, self._bound, self._ending)
+        if self._source is not None:
+            in_thread = daemon_thread(self._reactor, "configuration")
+            self._reloading = Reloading(self._reactor, parts, self._source, in_thread, parts.report.was_read)
+            self._ending.push_async_callback(self._reloading.stop)
+            if self._is_reload_due:
+                self._reloading.ask()
         for address in (*self.config.listen.https, *self.config.listen.http):
             _log.info("listening on {address}", address=str(address))
-        _log.info("serving {count} domains", count=len(self.config.domains))
+        what = "renewing" if self.config.renew_only else "serving"
+        _log.info("{what} {count} domains", what=what, count=len(self.config.domains))
         if self._world is not None:
             self._world.announce(self.config)
         # What lives now lives for ever: the garbage collector need not look at it again.
@@ -178,6 +208,7 @@ class Sptls(Service):
         self._reactor.callWhenRunning(self._reactor.stop)
 
     async def _stop(self) -> None:
+        self._reloading = None
         if self._starting is not None:
             self._starting.cancel()
         try:
@@ -197,12 +228,18 @@ class Sptls(Service):
 
         signal.signal(signal.SIGUSR1, reopen)
         if not (self._process.foreground and sys.stdin is not None and sys.stdin.isatty()):
-            signal.signal(signal.SIGHUP, self._reload)
+            signal.signal(signal.SIGHUP, lambda _number, _frame: self._reactor.callFromThread(self.reload))
 
-    def _reload(self, _number: int, _frame: FrameType | None) -> None:
-        self._reactor.callFromThread(
-            _log.warn, "SIGHUP: the configuration is not read again yet; restart to have it changed"
-        )
+    def reload(self) -> None:
+        """
+        Read the configuration again, as SIGHUP asks.
+        """
+        if self._reloading is not None:
+            self._reloading.ask()
+        elif self._source is None:
+            _log.warn("there is no configuration to read again: this is the demo, or a command")
+        else:
+            self._is_reload_due = True  # after the start
 
     def _reopen_logs(self) -> None:
         if self._process.log_file is not None:

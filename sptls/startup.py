@@ -38,8 +38,13 @@ _log = Logger()
 
 # The log, the store and its journal, the lock, epoll, the admin listener, Twisted's waker, DNS look-ups: a few dozen.
 _OTHER_DESCRIPTORS = 256
-STORE_FILE = "store.db"
-_IMPORTED_LATE = ("encodings.idna", "sptls.acme.issue", "sptls.ops.admin")
+_IMPORTED_LATE = (
+    "encodings.idna",
+    "sptls.acme.issue",
+    "sptls.ops.admin",
+    "sptls.ops.control",
+    "sptls.ops.control_socket",
+)
 
 
 @attrs.frozen
@@ -81,6 +86,14 @@ class Bound:
     https: tuple[socket.socket, ...]
     http: tuple[socket.socket, ...]
     admin: tuple[socket.socket, ...]
+
+    @property
+    def https_port(self) -> int:
+        """
+        Give the port that clients of another one are sent to for HTTPS: 443 where it is among them, else the first.
+        """
+        ports = [listening.getsockname()[1] for listening in self.https]
+        return 443 if 443 in ports or not ports else int(ports[0])
 
     def close(self) -> None:
         """

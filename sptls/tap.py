@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from twisted.python import usage
 
-from sptls import config_load
-from sptls.errors import ConfigError, Fault, StartError
+from sptls.config_load import Overrides
+from sptls.config_source import ConfigSource
+from sptls.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twisted.application.service import IService
 
-    from sptls.config import Config
 
 EXIT_CONFIGURATION = 2
 EXIT_START = 1
@@ -47,6 +47,7 @@ class Options(usage.Options):
     ]
     optFlags: ClassVar = [  # noqa: N815 - Twisted's name
         ["agree-to-terms", None, "Agree to the CA's terms of service; no public CA issues without."],
+        ["renew-only", None, "Keep certificates fresh for another server: no proxy, copies in deploy.directory."],
         ["demo", None, "Serve click.localhost with everything that it needs on this machine: try the whole product."],
         ["log-json", None, "Write the daemon's own log as one JSON object a line."],
     ]
@@ -108,7 +109,8 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
             from sptls.demo import service as demo
 
             return demo.make(reactor, process, _overrides(options))
-        return service.make(reactor, process, load_config(options, foreground=process.foreground))
+        origin = source(options, foreground=process.foreground)
+        return service.make(reactor, process, origin.load(), source=origin)
     except ConfigError as error:
         faults = "".join(f"\n  {fault}" for fault in error.faults)
         _end(EXIT_CONFIGURATION, f"sptls: the configuration can't be used; nothing was started:{faults}")
@@ -116,48 +118,26 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
         _end(EXIT_START, f"sptls: can't start: {error}")
 
 
-def load_config(options: Options, *, foreground: bool) -> Config:
+def source(options: Options, *, foreground: bool) -> ConfigSource:
     """
-    Give the configuration that the options and their file amount to.
-
-    Raises:
-        ConfigError: with all its faults.
+    Give the source of the configuration that the options and their file amount to.
     """
-    text, base = "", Path.cwd()
-    if options["config"] is not None:
-        path = Path(options["config"])
-        try:
-            text, base = path.read_text(encoding="utf-8"), path.resolve().parent
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 ({error})"
-            raise ConfigError((Fault("--config", f"{path} can't be read: {reason}"),)) from None
-    return config_load.load(
-        text, overrides=_overrides(options), base=base, foreground=foreground, readable=_why_unreadable
-    )
+    path = options["config"]
+    return ConfigSource(None if path is None else Path(path), _overrides(options), foreground)
 
 
-def _overrides(options: Options) -> config_load.Overrides:
-    return config_load.Overrides(
+def _overrides(options: Options) -> Overrides:
+    return Overrides(
         domains=options["domain"],
         contact=options["contact"],
         agree_to_terms=bool(options["agree-to-terms"]),
-        state_dir=options["state-dir"] and str(Path.cwd() / options["state-dir"]),
+        state_dir=options["state-dir"],
         directory=options["directory"],
         upstream=options["upstream"],
         https=options["https"],
         http=options["http"],
+        renew_only=bool(options["renew-only"]),
     )
-
-
-def _why_unreadable(path: Path) -> str | None:
-    """
-    Tell why *path* is not a file that can be read, or None when it is.
-    """
-    try:
-        with path.open("rb"):
-            return None
-    except OSError as error:
-        return error.strerror or str(error)
 
 
 def _end(status: int, message: str) -> NoReturn:

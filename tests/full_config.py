@@ -12,7 +12,11 @@ from sptls.config_load import Overrides, load
 
 BASE = Path("/etc/sptls")
 FULL = """
-    domains = ["a.example", {name = "b.example", certificate = "ok.pem", key = "ok.key", upstream = {url = "http://b"}}]
+    domains = [
+        "a.example",
+        {name = "b.example", certificate = "ok.pem", key = "ok.key", redirect_http = true, upstream = {url = "http://b"}}
+    ]
+    domains_file = "ok.txt"
     state_dir = "state"
     workers = 1
     listen = {https = [":443", "[::1]:8443"], http = [":80"], admin = "127.0.0.1:9", default_name = "a.example"}
@@ -20,7 +24,7 @@ FULL = """
     handshake = {hold_seconds = 5}
     upstream = {url = "https://u.example", host = "upstream", trust = "ok.pem"}
     log = {access = "access", format = "json"}
-    deploy = {directory = "", command = []}
+    deploy = {directory = "deploy", command = ["ok-reload", "--now"], command_seconds = 8}
     [acme]
     directory = "https://ca.example/dir"
     contact = ["ops@example.com"]
@@ -28,6 +32,7 @@ FULL = """
     trust = "ok.pem"
     challenges = ["http-01"]
     key_type = "rsa-2048"
+    profile = "shortlived"
     eab = {kid = "kid", hmac_key_file = "ok.key"}
     [limits]
     head_bytes = 2048
@@ -42,15 +47,44 @@ FULL = """
     """
 
 
-def only_ok(path: Path) -> str | None:
+class OnlyOk:
     """
-    Stand for a directory in which only files with "ok" in their name can be read.
+    A disk on which only what has "ok" in its name is there; each file of names holds *text*.
     """
-    return None if "ok" in path.name else "No such file or directory"
+
+    def __init__(self, text: str = "c.example") -> None:
+        self._text = text
+
+    def why_unreadable(self, path: Path) -> str | None:
+        """
+        Tell why *path* can't be read, if it can't.
+        """
+        return None if "ok" in path.name else "No such file or directory"
+
+    def text(self, path: Path) -> str:
+        """
+        Give the text, or say that there is none.
+        """
+        reason = self.why_unreadable(path)
+        if reason is not None:
+            raise ValueError(reason)
+        return self._text
+
+    def why_unwritable(self, directory: Path) -> str | None:
+        """
+        Tell why *directory* can't be written, if it can't.
+        """
+        return self.why_unreadable(directory)
+
+    def program(self, word: str) -> str | None:
+        """
+        Find a program, on a PATH of one directory.
+        """
+        return str(Path("/usr/bin") / word) if "ok" in word else None
 
 
-def loaded(text: str, *, foreground: bool = False, **flags: Any) -> Config:
+def loaded(text: str, *, foreground: bool = False, names: str = "c.example", **flags: Any) -> Config:
     """
-    Load *text* as /etc/sptls/sptls.toml with *flags*.
+    Load *text* as /etc/sptls/sptls.toml with *flags*; its domains file, if it has one, holds *names*.
     """
-    return load(text, overrides=Overrides(**flags), base=BASE, foreground=foreground, readable=only_ok)
+    return load(text, overrides=Overrides(**flags), base=BASE, foreground=foreground, files=OnlyOk(names))

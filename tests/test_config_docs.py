@@ -13,6 +13,7 @@ import attrs
 
 from sptls import config_file
 from sptls.config_load import Overrides, load
+from tests.full_config import OnlyOk
 
 if TYPE_CHECKING:
     from sptls.config import Config
@@ -20,11 +21,22 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 
 
+class Everything(OnlyOk):
+    """
+    A disk on which there is every file.
+    """
+
+    def why_unreadable(self, path: Path) -> str | None:
+        """
+        Say that nothing is wrong.
+        """
+
+
 def loaded(text: str, **flags: Any) -> Config:
     """
     Load *text* as /etc/sptls/sptls.toml with *flags*, where every file can be read.
     """
-    return load(text, overrides=Overrides(**flags), base=Path("/etc/sptls"), foreground=False, readable=lambda _: None)
+    return load(text, overrides=Overrides(**flags), base=Path("/etc/sptls"), foreground=False, files=Everything())
 
 
 def keys(table: Any, prefix: str = "") -> set[str]:

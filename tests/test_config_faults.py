@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,9 +14,6 @@ from hypothesis import strategies as st
 
 from sptls.errors import ConfigError
 from tests.full_config import FULL, loaded
-
-if TYPE_CHECKING:
-    pass
 
 
 @given(st.text())
@@ -57,6 +54,11 @@ BROKEN = {
     "upstream.url": "1",
     "upstream.host": "''",
     "upstream.trust": "'gone'",
+    "domains_file": "'gone'",
+    "domains[1].redirect_http": "'yes'",
+    "deploy.directory": "0",
+    "deploy.command[0]": "'gone'",
+    "deploy.command_seconds": "0",
     "log.access": "'-'",
     "log.format": "1",
     "acme.directory": "'x'",

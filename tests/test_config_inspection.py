@@ -10,6 +10,7 @@ import pytest
 
 from sptls.config_inspection import Inspection
 from sptls.errors import ConfigError, Fault
+from tests.full_config import OnlyOk
 
 MISFIT = Fault("listen.https[0]", "expected a string")
 
@@ -22,7 +23,7 @@ def inspection(*misfits: Fault) -> Inspection:
         misfits,
         {"listen.https": "--https"},
         Path("/etc/sptls"),
-        lambda path: None if "ok" in path.name else "No such file or directory",
+        OnlyOk("text"),
     )
 
 
@@ -73,13 +74,14 @@ def test_each_element_is_taken_with_its_place() -> None:
     assert ["a[2]"] == [fault.partition(":")[0] for fault in faults(look)]
 
 
-@pytest.mark.parametrize("place", ["listen.https[0]", "listen.https", "listen", "domains[1]"])
+@pytest.mark.parametrize("place", ["listen.https[0]", "listen.https", "listen", "domains[1]", "domains_file"])
 def test_a_place_is_not_sound_with_a_fault_at_or_in_it(place: str) -> None:
     """
     Both the file's misfits and what was noted count.
     """
     look = inspection(MISFIT)
     look.note("domains[1].name", "wrong")
+    look.note("domains_file:17", "wrong")
     assert not look.is_sound(place)
     assert not look.is_sound("workers", place)
 
@@ -154,3 +156,58 @@ def test_a_path_with_a_nul_is_refused_without_asking_the_system() -> None:
     look = inspection()
     assert look.file("a", "ok\0.pem") is None
     assert ["a: a path can't hold a NUL character"] == faults(look)
+
+
+def test_a_text_is_given_or_its_fault_is_noted() -> None:
+    """
+    Whatever is wrong with the file, the look goes on.
+    """
+    look = inspection()
+    assert ("text", None) == (look.text("a", Path("/etc/ok.txt")), look.text("b", Path("/etc/gone.txt")))
+    assert ["b: '/etc/gone.txt' can't be read: No such file or directory"] == faults(look)
+
+
+def test_a_directory_to_write_in_must_be_there() -> None:
+    """
+    Off is off.
+    """
+    look = inspection()
+    assert Path("/etc/sptls/ok") == look.directory("a", "ok")
+    assert look.directory("b", "") is None
+    look.directory("c", "gone")
+    assert ["c: '/etc/sptls/gone' is not a directory that can be written: No such file or directory"] == faults(look)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("ok-reload", "/usr/bin/ok-reload"),
+        ("/opt/ok", "/opt/ok"),
+        ("./ok", "/etc/sptls/ok"),
+        ("bin/ok", "/etc/sptls/bin/ok"),
+    ],
+)
+def test_a_program_is_on_the_path_or_where_the_path_says(word: str, expected: str) -> None:
+    """
+    One with a slash is a path like any other: a relative one is taken from the file's directory.
+    """
+    look = inspection()
+    assert expected == look.program("a", word)
+    look.end()
+
+
+@pytest.mark.parametrize(
+    ("word", "fault"),
+    [
+        ("reload", "a: 'reload' can't be run: no such program on the PATH"),
+        ("./reload", "a: '/etc/sptls/reload' can't be run: no file there that this user may run"),
+        ("ok\0", "a: a path can't hold a NUL character"),
+    ],
+)
+def test_a_program_that_is_not_there_is_a_fault(word: str, fault: str) -> None:
+    """
+    Now, and not when it is first needed.
+    """
+    look = inspection()
+    look.program("a", word)
+    assert [fault] == faults(look)

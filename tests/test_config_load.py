@@ -15,6 +15,7 @@ from sptls.config import (
     AcmeConfig,
     Address,
     Config,
+    DeployConfig,
     DomainConfig,
     ExternalAccountBinding,
     HandshakeConfig,
@@ -73,7 +74,9 @@ def test_every_key_reaches_the_configuration() -> None:
                 attrs.evolve(upstream, scheme="http", host="b", port=80),
                 BASE / "ok.pem",
                 BASE / "ok.key",
+                redirect_http=True,
             ),
+            DomainConfig(HostName("c.example"), upstream),
         ),
         state_dir=BASE / "state",
         listen=ListenConfig(
@@ -90,11 +93,14 @@ def test_every_key_reaches_the_configuration() -> None:
             trust=BASE / "ok.pem",
             challenges=("http-01",),
             key_type="rsa-2048",
+            profile="shortlived",
             eab=ExternalAccountBinding("kid", BASE / "ok.key"),
         ),
         handshake=HandshakeConfig(5),
         limits=LimitsConfig(2048, 1024, 1, 2, 3, 4, 5, 6, 7),
         log=LogConfig("/etc/sptls/access", "json"),
+        deploy=DeployConfig(BASE / "deploy", None, ("/usr/bin/ok-reload", "--now"), 8),
+        domains_file=BASE / "ok.txt",
     )
     assert expected == loaded(FULL)
 
@@ -131,7 +137,7 @@ def test_flags_go_before_the_file() -> None:
     Domains are added; everything else is replaced.
     """
     config = loaded(
-        FULL,
+        FULL.replace('domains_file = "ok.txt"', ""),
         domains=("c.example",),
         contact=("mailto:me@example.com",),
         state_dir="/srv/sptls",
@@ -157,100 +163,10 @@ def test_a_fault_in_a_flag_is_reported_at_the_flag() -> None:
     )
 
 
-def test_a_name_in_the_file_and_in_a_flag_is_there_twice() -> None:
-    """
-    Both places are told.
-    """
-    text = "domains = ['a.example']\n" + AGREED
-    assert ["--domain: a.example is at domains[0] already"] == faults(text, domains=("A.example",))
-    assert ["--domain: b.example is at --domain already"] == faults(text, domains=("b.example", "b.example"))
-
-
-# Domains
-
-
-def test_a_domain_takes_what_it_does_not_name_from_the_common_upstream() -> None:
-    """
-    An empty trust takes the common one off.
-    """
-    text = """
-        upstream = {url = "https://u.example", host = "upstream", trust = "ok.pem"}
-        domains = [
-            {name = "a.example", upstream = {host = "preserve"}},
-            {name = "b.example", upstream = {trust = ""}},
-            {name = "c.example", upstream = {url = "http://127.0.0.1:8080", trust = "ok2.pem"}},
-        ]
-        """
-    one, two, three = (domain.upstream for domain in loaded(text + AGREED).domains)
-    assert UpstreamConfig("https", "u.example", 443, "preserve", BASE / "ok.pem") == one
-    assert UpstreamConfig("https", "u.example", 443, "upstream", None) == two
-    assert UpstreamConfig("http", "127.0.0.1", 8080, "upstream", BASE / "ok2.pem") == three
-
-
-def test_domains_without_an_upstream_of_their_own_share_one_value() -> None:
-    """
-    100,000 of them cost one.
-    """
-    one, two = loaded("upstream.url = 'http://u'\ndomains = ['a.b', {name = 'c.d'}]\n" + AGREED).domains
-    assert one.upstream is two.upstream
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("", "domains: missing: name at least one tracking domain, here or with --domain"),
-        ("domains = []", "domains: missing: name at least one tracking domain, here or with --domain"),
-        ("domains = [{}]", "domains[0].name: missing"),
-        ("domains = ['']", "domains[0]: '' is not a host name: empty"),
-        ("domains = ['192.0.2.1']", "domains[0]: '192.0.2.1' is not a host name: an IP address"),
-        ("domains = [{name = 'a_b'}]", "domains[0].name: 'a_b' is not a host name"),
-        ("domains = ['a.b', {name = 'A.b.'}]", "domains[1].name: a.b is at domains[0] already"),
-        ("domains = [{name = 'bücher.a'}, 'xn--bcher-kva.a']", "domains[1]: xn--bcher-kva.a is at domains[0].name"),
-        ("domains = ['*.a.b']", "domains[0]: *.a.b needs a certificate and key of its own"),
-        ("domains = [{name = 'a.b', certificate = 'ok.pem'}]", "domains[0].key: missing: certificate is set"),
-        ("domains = [{name = 'a.b', key = 'ok.pem'}]", "domains[0].certificate: missing: key is set"),
-        ("domains = [{name = '*.b', key = 'ok.pem'}]", "domains[0].certificate: missing: key is set"),
-        (
-            "domains = [{name = 'a.b', certificate = 'gone.pem', key = 'ok.key'}]",
-            "domains[0].certificate: '/etc/sptls/gone.pem' can't be read: No such file or directory",
-        ),
-        (
-            "domains = [{name = 'a.b', redirect_http = true}]",
-            "domains[0].redirect_http: redirecting to HTTPS is not yet",
-        ),
-        ("domains = [{name = 'a.b', upstream = {url = 'x'}}]", "domains[0].upstream.url: not a URL"),
-        ("domains = [{name = 'a.b', upstream = {trust = 'x'}}]", "domains[0].upstream.trust: '/etc/sptls/x' can't"),
-    ],
-)
-def test_a_domain_that_can_not_be_served_is_one_fault(text: str, fault: str) -> None:
-    """
-    At its place, and nothing that only follows from it.
-    """
-    (found,) = faults(text + "\n" + AGREED)
-    assert found.startswith(fault)
-
-
-def test_redirect_http_may_be_said_to_be_off() -> None:
-    """
-    That is what happens anyway.
-    """
-    assert 1 == len(loaded("domains = [{name = 'a.b', redirect_http = false}]\n" + AGREED).domains)
-
-
-def test_a_wildcard_with_its_own_certificate_is_served() -> None:
-    """
-    And it is not the name for clients that send none.
-    """
-    config = loaded("domains = [{name = '*.a.b', certificate = 'ok.pem', key = 'ok.key'}]")
-    assert (HostName("*.a.b"), None) == (config.domains[0].name, config.listen.default_name)
-
-
 # What is not yet possible
 
 
-@pytest.mark.parametrize(
-    "text", ["workers = 2", "workers = 'auto'", "deploy.directory = 'x'", "deploy.command = ['x']"]
-)
+@pytest.mark.parametrize("text", ["workers = 2", "workers = 'auto'"])
 def test_what_is_not_yet_possible_is_refused(text: str) -> None:
     """
     Never ignored.
@@ -449,3 +365,127 @@ def test_the_access_log_goes_to_standard_output_in_the_foreground() -> None:
     """
     config = loaded("log.access = '-'", foreground=True, domains=("a.b",), agree_to_terms=True)
     assert "-" == config.log.access
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("deploy.command_seconds = 0.5", "deploy.command_seconds: must be from 1 to 3600"),
+        ("deploy.command_seconds = '1'", "deploy.command_seconds: expected a number, not a string"),
+        ("domains_file = 'gone.txt'", "domains_file: '/etc/sptls/gone.txt' can't be read: No such file or directory"),
+        ("domains_file = 1", "domains_file: expected a string, not a whole number"),
+    ],
+)
+def test_a_key_of_the_renewal_daemon_is_checked_like_any_other(text: str, fault: str) -> None:
+    """
+    Whether or not it is one.
+    """
+    assert [fault] == faults(text, domains=("a.b",), agree_to_terms=True)
+
+
+# Redirects
+
+
+REDIRECTED = "domains = [{name = 'a.b', redirect_http = true}]\n"
+
+
+def test_a_domain_is_redirected_where_it_is_served_over_tls() -> None:
+    """
+    Others are not.
+    """
+    assert loaded(REDIRECTED + AGREED).domains[0].redirect_http
+    assert not loaded("domains = [{name = 'a.b', redirect_http = false}]\n" + AGREED).domains[0].redirect_http
+
+
+def test_a_redirect_to_nowhere_is_refused() -> None:
+    """
+    Clients would lose what they came for; a faulty address is fault enough.
+    """
+    nowhere = "domains[1].redirect_http: listen.https has no address to send clients to"
+    text = "domains = ['c.d', {name = 'a.b', redirect_http = true}]\n" + AGREED
+    assert [nowhere] == faults(text + "[listen]\nhttps = []")
+    assert ["listen.https[0]"] == places(text + "[listen]\nhttps = ['x']")
+
+
+# The renewal daemon
+
+
+RENEWING = "domains = ['a.b']\ndeploy.directory = 'deploy'\n"
+
+
+def renewing(text: str = "", **flags: Any) -> Config:
+    """
+    Load *text*, below what a renewal daemon needs at the least.
+    """
+    return loaded(RENEWING + text, renew_only=True, agree_to_terms=True, **flags)
+
+
+def renewing_faults(text: str = "", **flags: Any) -> list[str]:
+    """
+    Load *text*, below what a renewal daemon needs at the least, and give its faults as lines.
+    """
+    return faults(RENEWING + text, renew_only=True, agree_to_terms=True, **flags)
+
+
+def test_a_renewal_daemon_listens_on_port_80_and_for_its_operator() -> None:
+    """
+    Port 443 is another server's, whatever the file that the proxy reads says.
+    """
+    config = renewing("listen.https = [':443']\nacme.challenges = ['tls-alpn-01', 'http-01']")
+    assert (True, ("http-01",)) == (config.renew_only, config.acme.challenges)
+    assert ListenConfig((), (Address("", 80),), default_name=HostName("a.b")) == config.listen
+    assert config == renewing()
+
+
+def test_a_webroot_takes_the_place_of_port_80() -> None:
+    """
+    Another server answers there.
+    """
+    config = renewing("deploy.webroot = 'ok-www'\nlisten.http = [':8080']")
+    assert ((), (), BASE / "ok-www") == (config.listen.https, config.listen.http, config.deploy.webroot)
+    assert ("http-01",) == config.acme.challenges
+
+
+def test_addresses_that_are_not_bound_take_no_port() -> None:
+    """
+    The admin listener may have one that the proxy would need.
+    """
+    renewing("listen = {https = [':9000'], admin = ':9000'}")
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "fault"),
+    [
+        ("", {"https": (":443",)}, "--https: does not go with --renew-only, which serves no HTTPS"),
+        ("deploy.webroot = 'ok'", {"http": (":80",)}, "--http: does not go with deploy.webroot, by which another"),
+        ("listen.https = ['x']", {}, "listen.https[0]: 'x' is not an address"),
+        ("listen.http = []", {}, "listen.http: no address here and no deploy.webroot: http-01 could not be answered"),
+        ("listen.http = ['x']", {}, "listen.http[0]: 'x' is not an address"),
+        ("acme.challenges = ['tls-alpn-01']", {}, "acme.challenges: http-01 is the only one that --renew-only can"),
+        ("acme.challenges = []", {}, "acme.challenges: must name at least one"),
+        ("acme.challenges = ['dns-01']", {}, "acme.challenges[0]: 'dns-01' is none of"),
+    ],
+)
+def test_what_a_renewal_daemon_can_not_do_is_one_fault(text: str, flags: dict[str, Any], fault: str) -> None:
+    """
+    What only a flag or the choice of challenges can mean is not left out in silence.
+    """
+    (found,) = renewing_faults(text, **flags)
+    assert found.startswith(fault)
+
+
+def test_the_internal_ca_asks_no_question() -> None:
+    """
+    So nothing need be there to answer.
+    """
+    assert () == renewing("acme.directory = 'internal'\nlisten.http = []").listen.http
+
+
+def test_a_renewal_daemon_without_anything_to_renew_is_refused() -> None:
+    """
+    Own certificates are renewed by whoever brings them.
+    """
+    text = "domains = [{name = 'a.b', certificate = 'ok.pem', key = 'ok.key'}]\ndeploy.directory = 'deploy'"
+    assert ["domains: every one brings its own certificate: nothing to renew with --renew-only"] == faults(
+        text, renew_only=True
+    )

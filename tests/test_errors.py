@@ -15,13 +15,17 @@ from sptls.errors import (
     AcmeProblem,
     AcmeProtocolError,
     AcmeUnreachable,
+    ActionRequired,
     BadCertificate,
+    Concern,
     ConfigError,
     Fault,
     InvalidHostName,
     IssuanceFailed,
     MalformedBody,
+    NotRevocable,
     OrderCancelled,
+    Scope,
     SptlsError,
     StartError,
     StoreError,
@@ -40,6 +44,11 @@ ALL = [
         "the CA refused with compound: two names; "
         "the CA refused with dns (click.example.com): no A record for click.example.com",
     ),
+    (
+        ActionRequired(AcmeProblem(403, "userActionRequired", "new terms"), "agree to them"),
+        "the CA refuses our account: new terms; agree to them",
+    ),
+    (NotRevocable("no list of revoked certificates"), "no list of revoked certificates"),
     (AcmeProtocolError("new-order", "no Location"), "the CA's answer to new-order breaks the protocol: no Location"),
     (AcmeUnreachable("directory", "refused"), "the CA could not be reached for directory: refused"),
     (
@@ -108,3 +117,16 @@ def test_what_an_attempt_cost_is_kept_beside_its_cause() -> None:
     failed = IssuanceFailed(cause, 1)
     assert (cause, 1) == (failed.cause, failed.failed_authorizations)
     assert 0 == IssuanceFailed(cause).failed_authorizations
+
+
+def test_every_error_of_a_ca_tells_whom_it_stops() -> None:
+    """
+    What a refusal is about is told with it; what is no refusal meets everybody.
+    """
+    limited = AcmeProblem(429, "rateLimited", concern=Concern(Scope.REGISTERED_DOMAIN, "example.com"))
+    assert (Scope.REGISTERED_DOMAIN, "example.com") == (limited.scope, limited.concern.subject)
+    assert Scope.NAME is DNS_PROBLEM.scope
+    assert Scope.NAME is ValidationFailed("click.example.com", ()).scope
+    assert Scope.CA is AcmeUnreachable("directory", "refused").scope
+    action = ActionRequired(AcmeProblem(429, "unauthorized", retry_after_seconds=9), "ask")
+    assert (Scope.ACCOUNT, 9) == (action.scope, action.retry_after_seconds)

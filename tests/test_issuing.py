@@ -16,12 +16,13 @@ from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from sptls.certs.internal import InternalCa
-from sptls.config import INTERNAL_DIRECTORY, AcmeConfig, Config, DomainConfig, ExternalAccountBinding
-from sptls.errors import IssuanceFailed, OrderCancelled
+from sptls.config import INTERNAL_DIRECTORY, AcmeConfig, ExternalAccountBinding
+from sptls.errors import ConfigError, IssuanceFailed, OrderCancelled
 from sptls.interfaces import IIssuer
 from sptls.issuing import LateAcmeIssuer, make_issuer
 from sptls.names import HostName
 from sptls.tls.contexts import client_trust
+from tests.certs.stored import outcome
 from tests.doubles import InlineReactor, InlineThreads
 
 NAME = HostName("click.example.com")
@@ -34,11 +35,11 @@ class _Responder:
 
 
 def _made(tmp_path: Path, threads: InlineThreads, **acme: Any) -> Any:
-    config = Config(domains=(DomainConfig(NAME),), state_dir=tmp_path, acme=AcmeConfig(**acme))
     responders = (_Responder("http-01"), _Responder("tls-alpn-01"))
-    accounts: Any = object()
+    records: Any = object()
     pool: Any = threads
-    return make_issuer(InlineReactor(), config, client_trust(None), lambda: NOW, pool, accounts, responders)
+    config, trust = AcmeConfig(**acme), client_trust(None)
+    return make_issuer(InlineReactor(), config, tmp_path, trust, lambda: NOW, pool, records, responders)
 
 
 def test_internal_directory_gives_the_internal_ca(tmp_path: Path) -> None:
@@ -48,8 +49,8 @@ def test_internal_directory_gives_the_internal_ca(tmp_path: Path) -> None:
     issuer = _made(tmp_path, InlineThreads(), directory=INTERNAL_DIRECTORY)
     assert isinstance(issuer, InternalCa)
     got: list[Any] = []
-    Deferred.fromCoroutine(issuer.issue(NAME)).addCallback(got.append)
-    assert (NAME,) == got[0].names
+    Deferred.fromCoroutine(issuer.obtain(NAME)).addCallback(got.append)
+    assert (NAME,) == got[0].bundle.names
 
 
 def test_acme_directory_gives_an_issuer_with_that_directory(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_client_is_made_once_for_all_that_wait(tmp_path: Path, monkeypatch: pyte
         def __init__(self, **kwargs: Any) -> None:
             made.append(kwargs)
 
-        async def issue(self, name: HostName) -> str:
+        async def obtain(self, name: HostName, *, replaces: object) -> str:
             asked.append(name)
             return name.text
 
@@ -92,7 +93,7 @@ def test_client_is_made_once_for_all_that_wait(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sptls.acme.issue, "AcmeIssuer", Issuer)
     threads = InlineThreads(hold=True)
     issuer = _made(tmp_path, threads, directory="https://ca.example/dir")
-    waiting = [Deferred.fromCoroutine(issuer.issue(HostName(f"{at}.example"))) for at in range(3)]
+    waiting = [Deferred.fromCoroutine(issuer.obtain(HostName(f"{at}.example"))) for at in range(3)]
     given_up: list[Any] = []
     waiting[1].addErrback(given_up.append)
     waiting[1].cancel()
@@ -110,6 +111,43 @@ def test_failure_to_make_the_client_is_a_failed_issuance(tmp_path: Path) -> None
     issuer = _made(tmp_path, InlineThreads(), directory="https://ca.example/dir", eab=binding)
     for _ in range(2):
         failures: list[Any] = []
-        Deferred.fromCoroutine(issuer.issue(NAME)).addErrback(failures.append)
+        Deferred.fromCoroutine(issuer.obtain(NAME)).addErrback(failures.append)
         assert failures[0].check(IssuanceFailed)
         assert "missing.key" in str(failures[0].value)
+
+
+def test_everything_else_is_asked_through_the_same_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Renewal information and revocations make the client too, where no order has yet.
+    """
+    asked: list[tuple[Any, ...]] = []
+
+    class Issuer:
+        def __init__(self, **kwargs: Any) -> None:
+            pass
+
+        async def renewal_info(self, bundle: str) -> str:
+            return f"when to renew {bundle}"
+
+        async def revoke(self, bundle: str, reason: int) -> None:
+            asked.append((bundle, reason))
+
+    import sptls.acme.issue
+
+    monkeypatch.setattr(sptls.acme.issue, "AcmeIssuer", Issuer)
+    issuer = _made(tmp_path, InlineThreads(), directory="https://ca.example/dir")
+    assert "when to renew it" == outcome(issuer.renewal_info("it"))
+    outcome(issuer.revoke("it", 4))
+    assert [("it", 4)] == asked
+
+
+def test_no_client_is_no_renewal_information(tmp_path: Path) -> None:
+    """
+    The schedule hears of no error; who revokes does.
+    """
+    binding = ExternalAccountBinding("kid", tmp_path / "missing.key")
+    issuer = _made(tmp_path, InlineThreads(), directory="https://ca.example/dir", eab=binding)
+    bundle: Any = None
+    assert outcome(issuer.renewal_info(bundle)) is None
+    with pytest.raises(ConfigError, match=r"missing\.key"):
+        outcome(issuer.revoke(bundle))

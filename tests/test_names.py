@@ -44,6 +44,14 @@ def test_every_spelling_of_a_name_gives_the_one(text: str, expected: str) -> Non
     assert expected == str(HostName.parse(text))
 
 
+@given(NAMES)
+def test_a_name_in_its_one_spelling_is_what_every_other_gives(name: str) -> None:
+    """
+    Such names are taken as they are; upper case goes the long way.
+    """
+    assert HostName(name) == HostName.parse(name) == HostName.parse(name.upper())
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

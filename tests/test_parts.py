@@ -4,20 +4,19 @@ Tests for `sptls.parts`: who meets whom. What the parts do together is in tests/
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from twisted.internet.defer import Deferred
 
 from sptls.certs.own import OwnCertificates
 from sptls.clock import wall_time
-from sptls.config import AcmeConfig, Config, DomainConfig, ListenConfig, LogConfig, UpstreamConfig
-from sptls.errors import StartError
-from sptls.interfaces import Hold, Refuse
+from sptls.config import AcmeConfig, Config, DomainConfig, LogConfig, UpstreamConfig
+from sptls.keeping import trust_roots
 from sptls.names import HostName
-from sptls.parts import DRAIN_SECONDS, Parts, trust_roots
+from sptls.parts import DRAIN_SECONDS, Parts, upstreams_of
 from sptls.proxy.http1 import Http1
 from tests.doubles import InlineReactor
 from tests.proxy.wire import Wire, logged
@@ -37,24 +36,6 @@ def _made(config: Config, reactor: InlineReactor | None = None) -> Parts:
     return Parts.make(reactor, config, own, trust_roots(config))
 
 
-def test_configured_name_is_held_and_wanted(tmp_path: Path) -> None:
-    """
-    A hello for a configured name without certificate waits; another name is refused.
-    """
-    parts = _made(_config(tmp_path))
-    assert Hold(NAME) == parts.served.answer(b"Click.Example.COM")
-    assert isinstance(parts.served.answer(b"stranger.example"), Refuse)
-
-
-def test_default_name_answers_clients_without_a_server_name(tmp_path: Path) -> None:
-    """
-    `listen.default_name` is what no server name gets.
-    """
-    assert isinstance(_made(_config(tmp_path)).served.answer(None), Refuse)
-    named = _made(_config(tmp_path, listen=ListenConfig(default_name=NAME)))
-    assert Hold(NAME) == named.served.answer(None)
-
-
 def test_every_domain_has_its_site_and_upstream(tmp_path: Path) -> None:
     """
     Requests for a domain go to its own upstream; upstreams that are the same are served once.
@@ -62,30 +43,19 @@ def test_every_domain_has_its_site_and_upstream(tmp_path: Path) -> None:
     own = UpstreamConfig(host="eu.spgo.io")
     names = [HostName(f"{at}.example") for at in range(3)]
     domains = (DomainConfig(names[0]), DomainConfig(names[1]), DomainConfig(names[2], own))
-    parts = _made(_config(tmp_path, domains=domains))
-    site = parts.gateway.sites.get(b"2.example")
+    config = _config(tmp_path, domains=domains)
+    site = _made(config).gateway.sites.get(b"2.example")
     assert site is not None
     assert own == site.upstream
-    assert (UpstreamConfig(), own) == parts.upstream_configs
+    assert [UpstreamConfig(), own] == upstreams_of(config)
 
 
-def test_trust_files_are_read_once_each(tmp_path: Path) -> None:
+def test_renewal_daemon_proxies_nothing(tmp_path: Path) -> None:
     """
-    Every file that is named has its roots; none is the system's alone.
+    It has no tracking service, and port 80 answers challenges only.
     """
-    path = tmp_path / "roots.pem"
-    trustme.CA().cert_pem.write_to_path(str(path))
-    config = _config(tmp_path, domains=(DomainConfig(NAME, UpstreamConfig(trust=path)),))
-    assert {None, path} == set(trust_roots(config))
-
-
-def test_trust_file_that_is_gone_is_named(tmp_path: Path) -> None:
-    """
-    The message has the file.
-    """
-    config = _config(tmp_path, domains=(DomainConfig(NAME, UpstreamConfig(trust=tmp_path / "gone.pem")),))
-    with pytest.raises(StartError, match=r"gone\.pem"):
-        trust_roots(config)
+    config = _config(tmp_path, renew_only=True)
+    assert ([], None) == (upstreams_of(config), _made(config).gateway.sites.get(NAME.wire))
 
 
 @pytest.mark.parametrize(("access", "expected"), [("", "access.log"), ("/var/log/sptls.log", "/var/log/sptls.log")])
@@ -104,10 +74,10 @@ def test_status_tells_of_every_domain(tmp_path: Path) -> None:
     from sptls.certs.records import Loaded
 
     parts = _made(_config(tmp_path))
-    assert [] == parts.report.status()["domains"]
-    parts.renewer._is_stopping = True  # it plans, and begins no order
-    parts.renewer.start([NAME], Loaded())
-    (domain,) = parts.report.status()["domains"]
+    assert [] == json.loads("".join(parts.report.status()))["domains"]
+    parts.keeping.renewer._is_stopping = True  # it plans, and begins no order
+    parts.keeping.renewer.start([NAME], Loaded())
+    (domain,) = json.loads("".join(parts.report.status()))["domains"]
     assert ("click.example.com", "internal", None) == (domain["name"], domain["source"], domain["not_after"])
 
 

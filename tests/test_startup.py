@@ -19,7 +19,7 @@ from sptls import startup
 from sptls.config import Address, Config, DomainConfig, LimitsConfig, ListenConfig
 from sptls.errors import StartError
 from sptls.names import HostName
-from sptls.startup import ProcessSettings
+from sptls.startup import Bound, ProcessSettings
 
 TWISTD: dict[str, Any] = {"nodaemon": True, "uid": None, "gid": None}
 
@@ -165,3 +165,27 @@ def test_late_modules_are_imported_ahead_for_another_user() -> None:
     """
     startup.import_ahead(ProcessSettings(uid=65534))
     assert set(startup._IMPORTED_LATE) <= set(sys.modules)
+
+
+class _Listening:
+    """
+    A listening socket, as far as its port is concerned.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def getsockname(self) -> tuple[str, int]:
+        """
+        Give its address.
+        """
+        return "::", self._port
+
+
+@pytest.mark.parametrize(("ports", "expected"), [((8443, 443), 443), ((8443, 9443), 8443), ((), 443)])
+def test_https_port_is_443_where_it_can_be(ports: tuple[int, ...], expected: int) -> None:
+    """
+    It is what a URL without a port means.
+    """
+    listening: Any = tuple(_Listening(port) for port in ports)
+    assert expected == Bound(listening, (), ()).https_port

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from sptls.config import Address
-from sptls.errors import ConfigError
 from sptls.names import HostName
-from sptls.tap import Options, load_config, makeService
+from sptls.tap import Options, makeService, source
 
 TWISTD: dict[str, Any] = {"nodaemon": True, "uid": None, "gid": None}
 COMMON = ["--domain", "click.example.com", "--contact", "ops@example.com", "--agree-to-terms"]
@@ -28,7 +27,7 @@ def test_common_case_needs_no_file() -> None:
     """
     Domain, contact and consent are a whole configuration.
     """
-    config = load_config(_parsed(*COMMON), foreground=True)
+    config = source(_parsed(*COMMON), foreground=True).load()
     assert (HostName("click.example.com"),) == tuple(domain.name for domain in config.domains)
     assert (("ops@example.com",), True) == (config.acme.contact, config.acme.agree_to_terms)
 
@@ -38,44 +37,27 @@ def test_repeated_options_add_up() -> None:
     Options that may be given again are all kept, in order.
     """
     options = _parsed(*COMMON, "--domain", "b.example", "--https", "127.0.0.1:8443", "--https", "[::1]:8443")
-    config = load_config(options, foreground=True)
+    config = source(options, foreground=True).load()
     assert ["click.example.com", "b.example"] == [domain.name.text for domain in config.domains]
     assert (Address("127.0.0.1", 8443), Address("::1", 8443)) == config.listen.https
 
 
-def test_relative_state_dir_is_below_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_where_the_option_says(tmp_path: Path) -> None:
     """
-    A path on the command line means what it means to the shell, wherever the file lies.
+    The same source is read again later, from any directory.
     """
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "sptls.toml").write_text('domains = ["click.example.com"]\n[acme]\nagree_to_terms = true\n')
-    monkeypatch.chdir(tmp_path)
-    config = load_config(_parsed("--config", "etc/sptls.toml", "--state-dir", "state"), foreground=True)
-    assert tmp_path / "state" == config.state_dir
+    options = _parsed("--config", str(tmp_path / "sptls.toml"), "--state-dir", "state", *COMMON)
+    found = source(options, foreground=False)
+    assert (tmp_path / "sptls.toml", False) == (found.path, found.foreground)
+    assert str(Path.cwd() / "state") == found.overrides.state_dir
 
 
-def test_paths_in_the_file_are_below_its_directory(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("words", "expected"), [((), False), (("--renew-only",), True)])
+def test_renewing_only_is_a_flag(words: tuple[str, ...], expected: bool) -> None:
     """
-    A path in the file is relative to the file.
+    The same file serves the proxy and the renewal daemon.
     """
-    (tmp_path / "sptls.toml").write_text(
-        'state_dir = "state"\ndomains = ["click.example.com"]\n[acme]\nagree_to_terms = true\n'
-    )
-    assert tmp_path / "state" == load_config(_parsed("-c", str(tmp_path / "sptls.toml")), foreground=True).state_dir
-
-
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_unreadable_file_is_a_fault_of_the_option(tmp_path: Path, content: bytes | None) -> None:
-    """
-    A file that is missing or no text is named, with the reason.
-    """
-    path = tmp_path / "sptls.toml"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ConfigError) as raised:
-        load_config(_parsed("--config", str(path)), foreground=True)
-    (fault,) = raised.value.faults
-    assert ("--config", True) == (fault.place, str(path) in fault.message)
+    assert expected is source(_parsed(*words), foreground=True).overrides.renew_only
 
 
 def test_wrong_word_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,8 +86,9 @@ def test_demo_refuses_what_it_decides_itself(capsys: pytest.CaptureFixture[str])
     """
     Options that don't go with --demo are refused, never ignored.
     """
-    options = _parsed("--demo", *COMMON)
+    options = _parsed("--demo", "--renew-only", *COMMON)
     options.parent = TWISTD  # type: ignore[assignment] # what of it is read
     with pytest.raises(SystemExit) as raised:
         makeService(options)
-    assert (2, True) == (raised.value.code, "--contact" in capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert (2, True, True) == (raised.value.code, "--contact" in said, "--renew-only" in said)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 from twisted.logger import Logger
 
-from sptls.acme import jws
+from sptls.acme import jws, refusals
 from sptls.certs.records import AccountRecord
 from sptls.errors import BadCertificate, ConfigError, Fault
 
@@ -141,6 +141,5 @@ def _faults(
         terms = directory.terms_of_service
         faults.append(Fault("acme.agree_to_terms", f"read the CA's terms of service, {terms}, and set it to true"))
     if directory.external_account_required and external_account is None:
-        message = "this CA wants an external account: set kid and hmac_key_file to what it gave you"
-        faults.append(Fault("acme.eab", message))
+        faults.append(refusals.EXTERNAL_ACCOUNT_WANTED)
     return tuple(faults)

@@ -1,5 +1,5 @@
 """
-One coroutine for each operation of RFC 8555 that issuing needs.
+One coroutine for each operation of RFC 8555 and RFC 9773 that issuing, renewing and revoking need.
 
 Decides nothing: which operation comes next is `steps`' to say and `issue`'s to carry out. *until* is a deadline in
 the clock's seconds; every operation raises what `AcmeTransport.post` raises.
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sptls.acme.messages import Authorization, Challenge, Directory, Order, Payload
     from sptls.acme.transport import AcmeTransport
     from sptls.acme.turns import Turns
+    from sptls.certs.records import RenewalInfo
     from sptls.names import HostName
 
 Polled = TypeVar("Polled", "Order", "Authorization")
@@ -67,6 +68,12 @@ class AcmeClient:
                     self._directory_until = self.transport.clock.seconds() + DIRECTORY_SECONDS
         return self._directory
 
+    def forget_directory(self) -> None:
+        """
+        Have the directory asked for again: it was found to be out of date.
+        """
+        self._directory = None
+
     def _is_stale(self) -> bool:
         return self.transport.left_seconds(self._directory_until) <= 0
 
@@ -88,12 +95,15 @@ class AcmeClient:
         answer = await self._post("newAccount", url, jws.Account(key), payload, until)
         return jws.Account(key, _location("newAccount", answer))
 
-    async def new_order(self, account: jws.Account, names: Sequence[HostName], until: float) -> Order:
+    async def new_order(
+        self, account: jws.Account, names: Sequence[HostName], until: float, *, profile: str = "", replaces: str = ""
+    ) -> Order:
         """
-        Order one certificate for *names* (§7.4).
+        Order one certificate for *names* (§7.4) of that *profile*; *replaces* names the one before it (RFC 9773 §5).
         """
         url = (await self.directory(until)).new_order
-        answer = await self._post("newOrder", url, account, messages.new_order(names), until)
+        payload = messages.new_order(names, profile=profile, replaces=replaces)
+        answer = await self._post("newOrder", url, account, payload, until)
         return _order("newOrder", _location("newOrder", answer), answer)
 
     async def order(self, account: jws.Account, url: str, until: float) -> Order:
@@ -131,6 +141,26 @@ class AcmeClient:
         if answer.content_type != CHAIN_TYPE:
             raise AcmeProtocolError("certificate", f"it is not {CHAIN_TYPE}")
         return Chain(answer.content, messages.alternates(answer.links))
+
+    async def renewal_info(self, certificate_identifier: str, until: float) -> RenewalInfo | None:
+        """
+        Ask when that certificate is to be renewed (RFC 9773 §4); None where the CA has no such service.
+        """
+        service = (await self.directory(until)).renewal_info
+        if not service:
+            return None
+        url = f"{service.rstrip('/')}/{certificate_identifier}"
+        answer = await self.transport.get("renewalInfo", url, until)
+        return messages.parse_renewal_info(answer.content, answer.retry_after_seconds)
+
+    async def revoke(self, signer: jws.Signer, certificate: bytes, reason: int, until: float) -> None:
+        """
+        Have *certificate*, DER, revoked (§7.6): by the account that ordered it, or by its own key.
+        """
+        url = (await self.directory(until)).revoke_cert
+        if not url:
+            raise AcmeProtocolError("directory", "it has no revokeCert")
+        await self._post("revokeCert", url, signer, messages.revoke_cert(certificate, reason), until)
 
     async def finished_authorization(self, account: jws.Account, url: str, until: float) -> Authorization:
         """
@@ -190,10 +220,10 @@ class AcmeClient:
             polls, retry_after_seconds = polls + 1, answer.retry_after_seconds
 
     async def _post(
-        self, operation: str, url: str, account: jws.Account, payload: Payload | None, until: float
+        self, operation: str, url: str, signer: jws.Signer, payload: Payload | None, until: float
     ) -> Answer:
         new_nonce = (await self.directory(until)).new_nonce
-        return await self.transport.post(operation, url, account, new_nonce, payload, until)
+        return await self.transport.post(operation, url, signer, new_nonce, payload, until)
 
 
 def _order(operation: str, url: str, answer: Answer) -> Order:

@@ -1,46 +1,48 @@
 """
-Drives one order from a name to a checked certificate (RFC 8555 §7.1): the ACME side of `IIssuer`.
+The ACME side of `IIssuer`: certificates obtained and revoked, and when the CA wants them renewed.
 
-Carries out `steps`: order, authorize with the challenge types in order of preference, finalize, download. A failed
-challenge makes its authorization and its order invalid (§7.1.6), so the next type gets a new order. A challenge is
-withdrawn whatever happens after it was presented.
+Puts the parts of one CA together, says what an attempt cost, and gives every failure the cause that an operator sees
+(`refusals`). An account that the CA lost is registered again, once in an attempt.
 """
 
 from __future__ import annotations
 
 from random import SystemRandom
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import attrs
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from sptls.acme import jws, steps
+from sptls.acme import jws, refusals, renewal, take_up
 from sptls.acme.account import OurAccount, read_external_account
 from sptls.acme.agent import user_agent
+from sptls.acme.attempt import Attempt
 from sptls.acme.client import AcmeClient
-from sptls.acme.exchange import Exchanges, abandonable
+from sptls.acme.exchange import Exchanges
+from sptls.acme.ordering import Ordering
 from sptls.acme.transport import AcmeTransport
-from sptls.certs.bundle import CertificateBundle, check
-from sptls.certs.csr import csr, generate_key
-from sptls.errors import AcmeProblem, AcmeProtocolError, IssuanceFailed, OrderCancelled, SptlsError, ValidationFailed
-from sptls.interfaces import IIssuer
+from sptls.acme.under_way import OrdersUnderWay
+from sptls.acme.validation import Validation
+from sptls.certs.csr import generate_key
+from sptls.errors import AcmeProblem, IssuanceFailed, OrderCancelled, SptlsError
+from sptls.interfaces import IIssuer, Issued
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
     from twisted.python.threadpool import ThreadPool
     from twisted.web.iweb import IAgent
 
-    from sptls.acme.messages import Authorization, Challenge, Order
+    from sptls.acme.validation import Responder
+    from sptls.certs.bundle import CertificateBundle
     from sptls.certs.csr import PrivateKey
+    from sptls.certs.records import RenewalInfo
     from sptls.clock import WallClock
     from sptls.config import AcmeConfig
-    from sptls.interfaces import IAccounts
+    from sptls.interfaces import IAccounts, IOrders
     from sptls.names import HostName
 
     class Reactor(IReactorTime, IReactorFromThreads):
@@ -51,70 +53,13 @@ if TYPE_CHECKING:
 
 # Validation from several vantage points takes seconds, with a queue at the CA a minute; three minutes are stuck.
 ORDER_SECONDS = 180.0
-# A DNS provider's API takes seconds; our own responders take none.
-RESPONDER_SECONDS = 60.0
+# One request, asked for every name twice a day; the next one comes, so it is not worth a long wait.
+RENEWAL_INFO_SECONDS = 30.0
+# Five requests at most; a person waits for it.
+REVOCATION_SECONDS = 60.0
 
 _draw = SystemRandom().random
 _log = Logger()
-
-
-class Responder(Protocol):
-    """
-    A challenge responder: a provider of txacme.interfaces.IResponder.
-    """
-
-    challenge_type: str
-
-    def start_responding(
-        self, server_name: str, challenge: Challenge, response: jws.KeyAuthorization
-    ) -> Deferred[None] | None:
-        """
-        Answer *challenge* from when this is done.
-        """
-
-    def stop_responding(
-        self, server_name: str, challenge: Challenge, response: jws.KeyAuthorization
-    ) -> Deferred[None] | None:
-        """
-        Answer it no more.
-        """
-
-
-@attrs.define(eq=False)
-class _Attempt:
-    """
-    One call of `AcmeIssuer.issue`: what is wanted until when, and what it has cost so far.
-    """
-
-    name: HostName
-    until: float
-    failures: list[tuple[str, AcmeProblem]] = attrs.field(factory=list)
-    failed_authorizations: int = 0
-    # Set when the CA is asked to validate or to issue: from then on only its answer tells what that costs.
-    is_committed: bool = False
-
-    def types_left(self, types: Sequence[str]) -> tuple[str, ...]:
-        """
-        Give those of *types* that did not fail.
-        """
-        failed = {kind for kind, _ in self.failures}
-        return tuple(kind for kind in types if kind not in failed)
-
-    def validation_failed(self) -> ValidationFailed:
-        """
-        Give the error that all failures together are.
-        """
-        return ValidationFailed(self.name.text, tuple(self.failures))
-
-
-@attrs.frozen
-class _Failed:
-    """
-    A challenge that came to nothing.
-    """
-
-    challenge_type: str
-    problem: AcmeProblem
 
 
 @implementer(IIssuer)
@@ -138,203 +83,99 @@ class AcmeIssuer:
         config: AcmeConfig,
         responders: Sequence[Responder],
         accounts: IAccounts,
+        orders: IOrders,
         threads: ThreadPool,
         draw: Callable[[], float] = _draw,
         preferred_issuer: str = "",
     ) -> None:
         self.directory = config.directory
-        self._reactor, self._wall_clock, self._config = reactor, wall_clock, config
-        self._threads, self._preferred_issuer = threads, preferred_issuer
-        self._responders = {responder.challenge_type: responder for responder in responders}
-        # A firewall before one port outlasts an order: what worked for a name is tried first the next time.
-        self._worked: dict[HostName, str] = {}
+        self._reactor, self._threads, self._config = reactor, threads, config
         transport = AcmeTransport(Exchanges(agent, reactor, wall_clock, user_agent()), draw)
         self._client = AcmeClient(transport, config.directory)
+        self._under_way = OrdersUnderWay(orders, config.directory, wall_clock)
+        self._ordering = Ordering(
+            self._client,
+            Validation(self._client, {each.challenge_type: each for each in responders}),
+            self._under_way,
+            self._make_key,
+            config.profile,
+            preferred_issuer,
+        )
         external_account = read_external_account(config.eab) if config.eab else None
         self._account = OurAccount(self._client, accounts, config, external_account)
 
-    async def issue(self, name: HostName) -> CertificateBundle:
+    async def obtain(self, name: HostName, *, replaces: CertificateBundle | None = None) -> Issued:
         """
         Get a checked certificate for *name*, as `IIssuer` says, within `ORDER_SECONDS`.
         """
-        attempt = _Attempt(name, self._reactor.seconds() + ORDER_SECONDS)
+        attempt = Attempt(name, self._reactor.seconds() + ORDER_SECONDS, replaces)
         try:
-            return await self._with_account(attempt)
+            bundle = await self._with_account(attempt)
         except CancelledError as error:
             if attempt.is_committed:
                 raise
-            raise IssuanceFailed(OrderCancelled()) from error
-        except SptlsError as cause:
-            raise IssuanceFailed(cause, attempt.failed_authorizations) from cause
+            raise IssuanceFailed(OrderCancelled(), orders=attempt.orders) from error
+        except SptlsError as error:
+            if take_up.ends_order(error):
+                await self._under_way.forget(name)
+            raise IssuanceFailed(self._explained(error), attempt.cost, attempt.orders) from error
+        return Issued(bundle, attempt.failed_authorizations, attempt.orders, attempt.is_replacement)
 
-    async def _with_account(self, attempt: _Attempt) -> CertificateBundle:
+    async def renewal_info(self, bundle: CertificateBundle) -> RenewalInfo | None:
+        """
+        Ask when *bundle* is to be renewed, as `IIssuer` says, within `RENEWAL_INFO_SECONDS`.
+        """
+        identifier = renewal.certificate_identifier(bundle.chain[0])
+        if not identifier:
+            return None
+        try:
+            info = await self._client.renewal_info(identifier, self._reactor.seconds() + RENEWAL_INFO_SECONDS)
+        except SptlsError as error:
+            _log.debug("no renewal information for {serial}: {error}", serial=bundle.serial, error=error)
+            return None
+        return None if info is None else renewal.within_validity(info, bundle)
+
+    async def revoke(self, bundle: CertificateBundle, reason: int = 0) -> None:
+        """
+        Have *bundle* revoked, as `IIssuer` says, within `REVOCATION_SECONDS`.
+
+        Its own key signs where the account may not: the certificate is another account's.
+        """
+        until = self._reactor.seconds() + REVOCATION_SECONDS
+        try:
+            await self._revoke(await self._account.get(until), bundle, reason, until)
+        except AcmeProblem as problem:
+            if problem.type not in ("unauthorized", "accountDoesNotExist"):
+                raise self._explained(problem) from None
+            await self._revoke(jws.CertificateKey.from_der(bundle.key), bundle, reason, until)
+
+    async def _revoke(self, signer: jws.Signer, bundle: CertificateBundle, reason: int, until: float) -> None:
+        try:
+            await self._client.revoke(signer, bundle.chain[0], reason, until)
+        except AcmeProblem as problem:
+            if problem.type != "alreadyRevoked":
+                raise
+
+    def _explained(self, error: SptlsError) -> SptlsError:
+        if isinstance(error, AcmeProblem) and error.type == "invalidProfile":
+            self._client.forget_directory()  # it is out of date: the profile was looked up there
+        return refusals.explained(
+            error,
+            has_external_account=self._config.eab is not None,
+            profile=self._config.profile,
+            profiles=self._ordering.profiles,
+        )
+
+    async def _with_account(self, attempt: Attempt) -> CertificateBundle:
         account = await self._account.get(attempt.until)
         try:
-            return await self._order(account, attempt)
+            return await self._ordering.certificate(account, attempt)
         except AcmeProblem as problem:
             if problem.type != "accountDoesNotExist":
                 raise
         account = await self._account.replace(account, attempt.until)
-        return await self._order(account, attempt)
+        return await self._ordering.certificate(account, attempt)
 
-    async def _order(self, account: jws.Account, attempt: _Attempt) -> CertificateBundle:
-        """
-        Order until one order is authorized: one for each challenge type, and one more in place of a stale leftover.
-        """
-        for _ in range(len(self._responders) + 1):
-            order = await self._client.new_order(account, [attempt.name], attempt.until)
-            failed = await self._authorize_order(account, order, attempt)
-            if failed is None:
-                return await self._collect(account, order, attempt)
-            attempt.failures.append((failed.challenge_type, failed.problem))
-            if not (steps.worth_another_type(failed.problem) and attempt.types_left(tuple(self._responders))):
-                break
-        raise attempt.validation_failed()
-
-    async def _authorize_order(self, account: jws.Account, order: Order, attempt: _Attempt) -> _Failed | None:
-        match steps.next_of_order(order):
-            case steps.Finalize():
-                return None
-            case steps.Authorize(urls):
-                for url in urls:
-                    failed = await self._authorize(account, url, attempt)
-                    if failed is not None:
-                        return failed
-                return None
-            case steps.Refused(problem):
-                raise problem
-            case _:
-                raise AcmeProtocolError("newOrder", f"a new order can't be {order.status}")
-
-    async def _authorize(self, account: jws.Account, url: str, attempt: _Attempt) -> _Failed | None:
-        """
-        Make one authorization valid, or tell which challenge failed.
-        """
-        authorization = await self._client.authorization(account, url, attempt.until)
-        match steps.next_of_authorization(authorization):
-            case steps.Respond(challenges):
-                challenge = steps.choose_challenge(challenges, attempt.types_left(self._preference(attempt.name)))
-                if challenge is None:
-                    raise attempt.validation_failed()
-                return await self._validate(account, authorization, challenge, attempt)
-            case steps.Wait():
-                authorization = await self._client.finished_authorization(account, url, attempt.until)
-                return self._outcome(authorization, "an earlier challenge", attempt)
-            case _:
-                return self._outcome(authorization, "an earlier challenge", attempt)
-
-    async def _validate(
-        self, account: jws.Account, authorization: Authorization, challenge: Challenge, attempt: _Attempt
-    ) -> _Failed | None:
-        """
-        Present the answer to *challenge*, have it validated, withdraw it.
-        """
-        name, response = attempt.name.text, jws.key_authorization(challenge.token, account.key)
-        responder = self._responders[challenge.type]
-        try:
-            fault = await self._tell(responder.start_responding, name, challenge, response)
-            if fault is not None:
-                return _Failed(challenge.type, AcmeProblem(0, "responder", fault))
-            authorization = await self._respond(account, authorization, challenge, attempt)
-        finally:
-            await self._tell(responder.stop_responding, name, challenge, response)
-        failed = self._outcome(authorization, challenge.type, attempt)
-        if failed is None:
-            self._worked[attempt.name] = challenge.type
-        return failed
-
-    async def _respond(
-        self, account: jws.Account, authorization: Authorization, challenge: Challenge, attempt: _Attempt
-    ) -> Authorization:
-        """
-        Let the CA validate *challenge*; gives the authorization as it ended.
-        """
-        attempt.is_committed = True
-        try:
-            await self._client.respond(account, challenge, attempt.until)
-        except AcmeProblem as problem:
-            # A repeated response, after an answer that was lost, is refused: the first one is being acted on.
-            seen = await self._client.authorization(account, authorization.url, attempt.until)
-            if isinstance(steps.next_of_authorization(seen), steps.Respond):
-                raise problem from None
-        return await self._client.finished_authorization(account, authorization.url, attempt.until)
-
-    def _outcome(self, authorization: Authorization, challenge_type: str, attempt: _Attempt) -> _Failed | None:
-        match steps.next_of_authorization(authorization):
-            case steps.Refused(problem):
-                attempt.failed_authorizations += authorization.status == "invalid"
-                return _Failed(challenge_type, problem)
-            case _:
-                return None
-
-    async def _collect(self, account: jws.Account, order: Order, attempt: _Attempt) -> CertificateBundle:
-        """
-        Finalize an authorized order with a new key, and download and check what comes of it.
-        """
-        until = attempt.until
-        attempt.is_committed = True
+    async def _make_key(self) -> PrivateKey:
         key: PrivateKey = await deferToThreadPool(self._reactor, self._threads, generate_key, self._config.key_type)
-        order = await self._finalize(account, order, csr(key, [attempt.name]), until)
-        match steps.next_of_order(order):
-            case steps.Download(url):
-                chain_pem = await self._download(account, url, until)
-            case steps.Refused(problem):
-                raise problem
-            case _:
-                raise AcmeProtocolError("finalize", f"a finalized order can't be {order.status}")
-        key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        bundle = CertificateBundle.from_pem(key_pem, chain_pem)
-        check(bundle, attempt.name, self._wall_clock())
-        return bundle
-
-    async def _finalize(self, account: jws.Account, order: Order, request: bytes, until: float) -> Order:
-        """
-        Hand in the CSR; gives the order as it ended.
-        """
-        try:
-            order = await self._client.finalize(account, order, request, until)
-        except AcmeProblem as problem:
-            # Either the CA has not made the order ready yet, or this repeats a request whose answer was lost (§7.4).
-            if problem.type != "orderNotReady":
-                raise
-            order = await self._client.ready_order(account, order, until)
-            if isinstance(steps.next_of_order(order), steps.Finalize):
-                order = await self._client.finalize(account, order, request, until)
-        return await self._client.finished_order(account, order, until)
-
-    async def _download(self, account: jws.Account, url: str, until: float) -> bytes:
-        """
-        Give the chain of the preferred issuer, PEM, or else the CA's own choice.
-        """
-        chain = await self._client.certificate(account, url, until)
-        if not self._preferred_issuer or steps.has_root(chain.pem, self._preferred_issuer):
-            return chain.pem
-        for alternate in chain.alternates:
-            other = await self._client.certificate(account, alternate, until)
-            if steps.has_root(other.pem, self._preferred_issuer):
-                return other.pem
-        return chain.pem
-
-    def _preference(self, name: HostName) -> tuple[str, ...]:
-        worked = self._worked.get(name)
-        return tuple(sorted(self._responders, key=lambda kind: kind != worked))
-
-    async def _tell(
-        self,
-        call: Callable[[str, Challenge, jws.KeyAuthorization], Awaitable[None] | None],
-        name: str,
-        challenge: Challenge,
-        response: jws.KeyAuthorization,
-    ) -> str | None:
-        """
-        Call a responder, which may be anyone's; gives what went wrong, or None.
-        """
-        told = maybeDeferred(call, name, challenge, response)
-        try:
-            await abandonable(told).addTimeout(RESPONDER_SECONDS, self._reactor)
-        except CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a plugged-in responder's fault is one challenge's failure
-            _log.failure("the {kind} responder failed for {name}", kind=challenge.type, name=name)
-            return f"the responder failed: {error}"
-        return None
+        return key

@@ -9,10 +9,10 @@ randomness. josepy does the cryptography and the encodings.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -21,17 +21,22 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from josepy.errors import DeserializationError
 from josepy.json_util import decode_b64jose, encode_b64jose
-from josepy.jwa import ES256, HS256
-from josepy.jwk import JWKEC
+from josepy.jwa import ES256, ES384, ES512, HS256, RS256
+from josepy.jwk import JWKEC, JWKRSA
 
+from sptls.certs.pem import key_from_der
 from sptls.errors import BadCertificate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from josepy.jwa import JWASignature
+    from josepy.jwk import JWK
 
 JsonObject = dict[str, object]
+
+# The one algorithm for each curve that `certs.pem` takes keys on (RFC 7518 §3.4).
+_OF_CURVES: Final = {"secp256r1": ES256, "secp384r1": ES384, "secp521r1": ES512}
 
 
 @attrs.frozen
@@ -95,6 +100,32 @@ class Account:
 
 
 @attrs.frozen
+class CertificateKey:
+    """
+    The key of a certificate, which may sign for its revocation (§7.6), and the *algorithm* that it signs with.
+    """
+
+    jwk: JWK = attrs.field(repr=False)
+    algorithm: JWASignature
+
+    @classmethod
+    def from_der(cls, der: bytes) -> CertificateKey:
+        """
+        Read a key that a certificate may have (RFC 7518 §3.1).
+
+        Raises:
+            BadCertificate: it is none.
+        """
+        key = key_from_der(der)
+        if isinstance(key, rsa.RSAPrivateKey):
+            return cls(JWKRSA(key=key), RS256)
+        return cls(JWKEC(key=key), _OF_CURVES[key.curve.name])
+
+
+Signer = Account | CertificateKey
+
+
+@attrs.frozen
 class ExternalAccount:
     """
     What a CA that wants an external account gave its customer (§7.3.4): key identifier and MAC key.
@@ -136,13 +167,18 @@ def key_authorization(token: str, key: AccountKey) -> KeyAuthorization:
     return KeyAuthorization(f"{token}.{key.thumbprint()}")
 
 
-def sign(account: Account, *, url: str, nonce: str, payload: bytes) -> bytes:
+def sign(signer: Signer, *, url: str, nonce: str, payload: bytes) -> bytes:
     """
-    Give the body of a POST to *url* (§6.2): signed for *account*, or with its bare key while it has no URL.
+    Give the body of a POST to *url* (§6.2): signed for an account, or with a bare key (an account's without a URL).
     """
-    identity: JsonObject = {"kid": account.url} if account.url else {"jwk": account.key.public_jwk()}
-    protected = {"alg": "ES256", **identity, "nonce": nonce, "url": url}
-    return _json(_flattened(ES256, account.key.jwk.key, protected, payload))
+    if isinstance(signer, CertificateKey):
+        algorithm, jwk = signer.algorithm, signer.jwk
+    else:
+        algorithm, jwk = ES256, signer.key.jwk
+    has_url = isinstance(signer, Account) and signer.url
+    identity: JsonObject = {"kid": has_url} if has_url else {"jwk": jwk.public_key().to_json()}
+    protected = {"alg": algorithm.name, **identity, "nonce": nonce, "url": url}
+    return _json(_flattened(algorithm, jwk.key, protected, payload))
 
 
 def external_account_binding(account: ExternalAccount, key: AccountKey, new_account_url: str) -> JsonObject:

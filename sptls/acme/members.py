@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from sptls.errors import AcmeProtocolError
@@ -126,6 +127,38 @@ class Members:
         value = self._members.get(name)
         return _one_line(value) if isinstance(value, str) else ""
 
+    def lenient_url(self, name: str) -> str:
+        """
+        Give a URL, "" where there is none or it is none that may be used; never an error.
+        """
+        value = self._members.get(name)
+        return value if isinstance(value, str) and is_url(value) else ""
+
+    def lenient_texts(self, name: str) -> dict[str, str]:
+        """
+        Give the strings of an object by name, each fit for one line of a log, and no more than `MAX_ITEMS`.
+        """
+        value = self._members.get(name)
+        texts = value.items() if isinstance(value, dict) else ()
+        shown = [(_one_line(key), _one_line(text)) for key, text in texts if isinstance(text, str)]
+        return dict(shown[:MAX_ITEMS])
+
+    def moment(self, name: str) -> datetime:
+        """
+        Give a moment (RFC 3339), in UTC.
+        """
+        moment = _moment(self.text(name))
+        if moment is None:
+            raise self.fault(name, "is not a date and time with an offset")
+        return moment
+
+    def lenient_moment(self, name: str) -> datetime | None:
+        """
+        Give a moment, or None where there is none that can be read; never an error.
+        """
+        value = self._members.get(name)
+        return _moment(value) if isinstance(value, str) else None
+
     def _inside(self, value: object, place: str) -> Members:
         place = f"{self._place}{place}"
         return Members(self._operation, _as_object(self._operation, value, place), f"{place}.")
@@ -155,6 +188,14 @@ def _as_object(operation: str, value: object, place: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise AcmeProtocolError(operation, f"{place} is not a JSON object")
     return value
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+        return None if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter for the last day of the year 9999 to the west of Greenwich
+        return None
 
 
 def _one_line(text: str) -> str:

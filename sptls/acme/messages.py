@@ -1,5 +1,6 @@
 """
-What a CA says and what we tell it: JSON to frozen values, and the payloads of our requests (RFC 8555 §7.1, §6.7).
+What a CA says and what we tell it: JSON to frozen values, and the payloads of our requests (RFC 8555 §7.1, §6.7;
+RFC 9773 §4.2, §5; profiles as in draft-ietf-acme-profiles).
 
 Decides what an acceptable message is: members that we use must be there and of the right type, the rest is
 ignored (§7.1: clients ignore what they don't know). Bytes are limited before they come here (`transport`). What
@@ -10,17 +11,21 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import attrs
 from josepy.json_util import encode_b64jose
 
+from sptls.acme import concern, renewal
 from sptls.acme.members import Members, is_url
+from sptls.certs.records import RenewalInfo
 from sptls.errors import AcmeProblem, AcmeProtocolError, AcmeUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
+    from sptls.acme.exchange import Answer
     from sptls.errors import AcmeError
     from sptls.names import HostName
 
@@ -41,12 +46,16 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,512}\Z")
 _LINK = re.compile(r"""<(?P<url>[^>]*)>\s*;(?:[^,<>]*;)?\s*rel\s*=\s*"?(?P<relation>[a-z0-9. -]+)""", re.IGNORECASE)
 # Let's Encrypt has offered two chains at most.
 MAX_ALTERNATES = 10
+# What a CA may want a person to read: about a limit (RFC 8555 §6.6), new terms (§7.3.3).
+_READING = ("help", "terms-of-service")
 
 
 @attrs.frozen
 class Directory:
     """
-    Where the CA's resources are (§7.1.1); *terms_of_service* is the URL to agree to, or "".
+    Where the CA's resources are (§7.1.1), "" where it has none of a kind; *terms_of_service* is the URL to agree to.
+
+    *profiles* are the kinds of certificates that it offers, by name, with what it says of each.
     """
 
     new_nonce: str
@@ -54,6 +63,9 @@ class Directory:
     new_order: str
     terms_of_service: str = ""
     external_account_required: bool = False
+    revoke_cert: str = ""
+    renewal_info: str = ""
+    profiles: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -69,6 +81,7 @@ class Order:
     certificate: str = ""
     error: AcmeProblem | None = None
     retry_after_seconds: float | None = None
+    expires: datetime | None = None
 
 
 @attrs.frozen
@@ -133,6 +146,9 @@ def parse_directory(content: bytes) -> Directory:
         new_order=members.url("newOrder"),
         terms_of_service=meta.lenient_text("termsOfService") if meta else "",
         external_account_required=meta.truth("externalAccountRequired") if meta else False,
+        revoke_cert=members.lenient_url("revokeCert"),
+        renewal_info=members.lenient_url("renewalInfo"),
+        profiles=meta.lenient_texts("profiles") if meta else {},
     )
 
 
@@ -152,6 +168,7 @@ def parse_order(operation: str, url: str, content: bytes, retry_after_seconds: f
         certificate=members.optional_url("certificate"),
         error=_optional_problem(members, "error"),
         retry_after_seconds=retry_after_seconds,
+        expires=members.lenient_moment("expires"),
     )
     if order.status == "valid" and not order.certificate:
         raise members.fault("certificate", "is missing from a valid order")
@@ -199,42 +216,63 @@ def _challenge(members: Members) -> Challenge:
     )
 
 
-def parse_problem(operation: str, status: int, content: bytes, retry_after_seconds: float | None = None) -> AcmeProblem:
+def parse_renewal_info(content: bytes, retry_after_seconds: float | None = None) -> RenewalInfo:
     """
-    Read a problem document (RFC 7807, §6.7) that came with the HTTP *status*.
+    Read when the CA wants a certificate renewed (RFC 9773 §4.2).
+
+    Raises:
+        AcmeProtocolError: it does not say, or names a window that ends before it begins (which counts as no answer).
+    """
+    members = Members.parse("renewalInfo", content)
+    window = members.nested("suggestedWindow")
+    start, end = window.moment("start"), window.moment("end")
+    if end <= start:
+        raise window.fault("end", "is not after the start")
+    seconds = renewal.ask_again_seconds(retry_after_seconds)
+    return RenewalInfo(start, end, seconds, members.lenient_url("explanationURL"))
+
+
+def parse_problem(operation: str, answer: Answer) -> AcmeProblem:
+    """
+    Read a problem document (RFC 7807, §6.7).
 
     Raises:
         AcmeProtocolError: it is not a JSON object.
     """
-    return _problem(Members.parse(operation, content), status, retry_after_seconds)
+    members = Members.parse(operation, answer.content)
+    instance = members.lenient_url("instance")
+    return _problem(
+        members,
+        answer.status,
+        operation=operation,
+        retry_after_seconds=answer.retry_after_seconds,
+        links={**({"instance": instance} if instance else {}), **reading(answer.links)},
+    )
 
 
-def refusal(
-    operation: str, status: int, content_type: str, content: bytes, retry_after_seconds: float | None
-) -> AcmeError:
+def refusal(operation: str, answer: Answer, now: datetime) -> AcmeError:
     """
-    Give the error that an answer other than 2xx is (§6.7).
+    Give the error that an *answer* other than 2xx, which came at *now*, is (§6.7).
 
     A 5xx is the CA failing, whatever it says of it; a 429 is a rate limit, also from a front that knows no ACME.
     """
-    problem = _problem_in(operation, status, content_type, content, retry_after_seconds)
+    status, seconds = answer.status, answer.retry_after_seconds
+    problem = _problem_in(operation, answer)
     if status >= 500:
         said = f": {problem.detail}" if problem and problem.detail else ""
-        return AcmeUnreachable(operation, f"it answered {status}{said}", retry_after_seconds=retry_after_seconds)
+        return AcmeUnreachable(operation, f"it answered {status}{said}", retry_after_seconds=seconds)
+    if problem is None and status == 429:
+        problem = AcmeProblem(status, "rateLimited", retry_after_seconds=seconds, operation=operation)
     if problem:
-        return problem
-    if status == 429:
-        return AcmeProblem(status, "rateLimited", retry_after_seconds=retry_after_seconds)
+        return concern.with_concern(problem, now)
     reason = "a redirect" if 300 <= status < 400 else "without a problem document"
     return AcmeProtocolError(operation, f"it answered {status}, {reason}")
 
 
-def _problem_in(
-    operation: str, status: int, content_type: str, content: bytes, retry_after_seconds: float | None
-) -> AcmeProblem | None:
-    if content_type not in ("application/problem+json", "application/json"):
+def _problem_in(operation: str, answer: Answer) -> AcmeProblem | None:
+    if answer.content_type not in ("application/problem+json", "application/json"):
         return None
-    return _lenient(lambda: parse_problem(operation, status, content, retry_after_seconds), None)
+    return _lenient(lambda: parse_problem(operation, answer), None)
 
 
 def _optional_problem(members: Members, name: str) -> AcmeProblem | None:
@@ -242,26 +280,19 @@ def _optional_problem(members: Members, name: str) -> AcmeProblem | None:
     return _problem(problem, 0) if problem else None
 
 
-def _problem(members: Members, status: int, retry_after_seconds: float | None = None) -> AcmeProblem:
-    return _one_problem(
-        members, status, tuple(_one_problem(each, status) for each in _subproblems(members)), retry_after_seconds
-    )
+def _problem(members: Members, status: int, **of_the_answer: Any) -> AcmeProblem:
+    subproblems = tuple(_one_problem(each, status) for each in _subproblems(members))
+    return _one_problem(members, status, subproblems=subproblems, **of_the_answer)
 
 
-def _one_problem(
-    members: Members,
-    status: int,
-    subproblems: tuple[AcmeProblem, ...] = (),
-    retry_after_seconds: float | None = None,
-) -> AcmeProblem:
+def _one_problem(members: Members, status: int, **more: Any) -> AcmeProblem:
     identifier = _lenient(lambda: members.optional_nested("identifier"), None)
     return AcmeProblem(
         status,
         members.lenient_text("type").removeprefix(PROBLEM_PREFIX) or "about:blank",
         members.lenient_text("detail") or members.lenient_text("title"),
-        subproblems=subproblems,
         identifier=(identifier.lenient_text("value") or None) if identifier else None,
-        retry_after_seconds=retry_after_seconds,
+        **more,
     )
 
 
@@ -283,9 +314,21 @@ def alternates(links: Sequence[str]) -> tuple[str, ...]:
     """
     Give the URLs of the other chains for a certificate, from the answer's Link fields (§7.4.2, RFC 8288 §3).
     """
-    found = (match for field in links for match in _LINK.finditer(field))
-    urls = (match["url"] for match in found if "alternate" in match["relation"].lower().split())
-    return tuple(url for url in urls if is_url(url))[:MAX_ALTERNATES]
+    return tuple(url for url, relations in _links(links) if "alternate" in relations)[:MAX_ALTERNATES]
+
+
+def reading(links: Sequence[str]) -> dict[str, str]:
+    """
+    Give the URLs by relation that the CA wants a person to read, from a refusal's Link fields.
+    """
+    return {
+        relation: url for url, relations in reversed(_links(links)) for relation in _READING if relation in relations
+    }
+
+
+def _links(fields: Sequence[str]) -> list[tuple[str, list[str]]]:
+    found = (match for field in fields for match in _LINK.finditer(field))
+    return [(match["url"], match["relation"].lower().split()) for match in found if is_url(match["url"])]
 
 
 def new_account(contact: Sequence[str], *, terms_agreed: bool, external_account_binding: Payload | None) -> Payload:
@@ -302,11 +345,28 @@ def new_account(contact: Sequence[str], *, terms_agreed: bool, external_account_
     return payload
 
 
-def new_order(names: Sequence[HostName]) -> Payload:
+def new_order(names: Sequence[HostName], *, profile: str = "", replaces: str = "") -> Payload:
     """
-    Give the payload that orders one certificate for *names* (§7.4).
+    Give the payload that orders one certificate for *names* (§7.4), of that *profile*.
+
+    *replaces* is the identifier of the certificate that it is to succeed (RFC 9773 §5).
     """
-    return {"identifiers": [{"type": "dns", "value": name.text} for name in names]}
+    payload: Payload = {"identifiers": [{"type": "dns", "value": name.text} for name in names]}
+    if profile:
+        payload["profile"] = profile
+    if replaces:
+        payload["replaces"] = replaces
+    return payload
+
+
+def revoke_cert(certificate: bytes, reason: int) -> Payload:
+    """
+    Give the payload that revokes *certificate*, DER, for *reason* (§7.6, RFC 5280 §5.3.1); 0 is none given.
+    """
+    payload: Payload = {"certificate": encode_b64jose(certificate)}
+    if reason:
+        payload["reason"] = reason
+    return payload
 
 
 def finalize(csr: bytes) -> Payload:

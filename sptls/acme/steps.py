@@ -146,6 +146,23 @@ def choose_challenge(challenges: Sequence[Challenge], types: Sequence[str]) -> C
     return next((by_type[kind] for kind in types if kind in by_type), None)
 
 
+def being_validated(challenges: Sequence[Challenge], types: Sequence[str]) -> Challenge | None:
+    """
+    Give the challenge, of one of *types*, that the CA is validating, or None.
+    """
+    return choose_challenge([challenge for challenge in challenges if challenge.status == "processing"], types)
+
+
+def refuses_replacement(problem: AcmeProblem) -> bool:
+    """
+    Tell whether an order that named the certificate it replaces may be refused for that, and taken without.
+
+    A certificate is replaced once (RFC 9773 §5); one of another account's (imported, or of an account that was lost)
+    can't be. A CA has several words for the latter, and asking once more costs nothing.
+    """
+    return problem.type in ("alreadyReplaced", "malformed", "unauthorized") or problem.status in (404, 409)
+
+
 def worth_another_type(problem: AcmeProblem) -> bool:
     """
     Tell whether a challenge of another type can succeed where one failed with *problem*.

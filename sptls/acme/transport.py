@@ -94,7 +94,7 @@ class AcmeTransport:
 
     async def get(self, operation: str, url: str, until: float) -> Answer:
         """
-        Fetch *url* without a signature: the directory is the only such resource (RFC 8555 §6.3).
+        Fetch *url* without a signature: the directory (RFC 8555 §6.3) and renewal information (RFC 9773 §4.1).
 
         Raises:
             AcmeError: as `post` does.
@@ -105,13 +105,13 @@ class AcmeTransport:
         self,
         operation: str,
         url: str,
-        account: jws.Account,
+        signer: jws.Signer,
         new_nonce: str,
         payload: messages.Payload | None,
         until: float,
     ) -> Answer:
         """
-        Send *payload* to *url*, signed for *account*; None is POST-as-GET (§6.3). *new_nonce* is the nonces' URL.
+        Send *payload* to *url*, signed by *signer*; None is POST-as-GET (§6.3). *new_nonce* is the nonces' URL.
 
         Tries again what `retry` says is worth it.
 
@@ -124,7 +124,7 @@ class AcmeTransport:
 
         async def once() -> Answer:
             nonce = await self._nonce(new_nonce, until)
-            signed = jws.sign(account, url=url, nonce=nonce, payload=content)
+            signed = jws.sign(signer, url=url, nonce=nonce, payload=content)
             return await self._ask("POST", operation, url, signed, until)
 
         return await self._persistently(once, until)
@@ -165,7 +165,5 @@ class AcmeTransport:
         answer = await self.exchanges.exchange(method, operation, url, content, until)
         self._nonces.put(answer.nonce)
         if not 200 <= answer.status < 300:
-            raise messages.refusal(
-                operation, answer.status, answer.content_type, answer.content, answer.retry_after_seconds
-            )
+            raise messages.refusal(operation, answer, self.exchanges.wall_clock())
         return answer

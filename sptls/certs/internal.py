@@ -23,9 +23,9 @@ from sptls.certs.bundle import CertificateBundle, check
 from sptls.certs.csr import PrivateKey, generate_key, key_der, signature_hash, subject_alternative_name
 from sptls.certs.pem import certificate_from_der, chain_from_pem, key_from_pem
 from sptls.config import INTERNAL_DIRECTORY
-from sptls.errors import BadCertificate, IssuanceFailed, StartError
+from sptls.errors import BadCertificate, IssuanceFailed, NotRevocable, StartError
 from sptls.files import make_private_directory, write_private, write_public
-from sptls.interfaces import IIssuer
+from sptls.interfaces import IIssuer, Issued
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorFromThreads
     from twisted.python.threadpool import ThreadPool
 
+    from sptls.certs.records import RenewalInfo
     from sptls.clock import WallClock
     from sptls.config import KeyType
     from sptls.names import HostName
@@ -170,7 +171,7 @@ class InternalCa:
         self._root, self._reactor, self._threads = root, reactor, threads
         self._wall_clock, self._key_type, self._validity = wall_clock, key_type, validity
 
-    async def issue(self, name: HostName) -> CertificateBundle:
+    async def obtain(self, name: HostName, *, replaces: CertificateBundle | None = None) -> Issued:
         """
         Make a checked certificate for *name*, as `IIssuer` says; costs nothing but the time to make a key.
         """
@@ -181,7 +182,25 @@ class InternalCa:
             check(bundle, name, now)
         except BadCertificate as cause:
             raise IssuanceFailed(cause) from cause
-        return bundle
+        return Issued(bundle)
+
+    async def renewal_info(self, bundle: CertificateBundle) -> RenewalInfo | None:
+        """
+        Give None: this CA has no wishes.
+        """
+        return None
+
+    async def revoke(self, bundle: CertificateBundle, reason: int = 0) -> None:
+        """
+        Refuse, since nobody would hear of it.
+
+        Raises:
+            NotRevocable: always.
+        """
+        raise NotRevocable(
+            "the internal CA can't revoke, it keeps no list that clients ask for; to get rid of a key, remove its root "
+            "from the clients"
+        )
 
 
 def _builder(

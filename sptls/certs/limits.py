@@ -10,10 +10,12 @@ Figures: Let's Encrypt's documents, August 2026. Failed authorizations are count
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 import attrs
+
+from sptls.errors import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -48,17 +50,6 @@ _SPARE_FROM: Final = 20
 _SLOWER: Final = 1.005
 # Sums of epoch seconds are good to less than a microsecond.
 _ROUNDING_SECONDS: Final = 1e-5
-
-
-class Scope(Enum):
-    """
-    What a limit or a refusal concerns.
-    """
-
-    NAME = "name"
-    REGISTERED_DOMAIN = "domain"
-    ACCOUNT = "account"
-    CA = "CA"
 
 
 @attrs.frozen
@@ -133,10 +124,25 @@ class Ledger:
         self._entries = dict(entries or {})
         self._changed: set[str] = set()
 
+    def load(self, entries: Mapping[str, float]) -> None:
+        """
+        Go on from what was stored.
+        """
+        self._entries = dict(entries)
+
+    @property
+    def entries(self) -> Mapping[str, float]:
+        """
+        Give all entries.
+        """
+        return self._entries
+
     def earliest(self, demand: Demand, now: float) -> NotBefore | None:
         """
         Tell what *demand* has to wait for, or None when the CA allows it *now*.
         """
+        if not self._entries:
+            return None
         latest: NotBefore | None = None
         for scope, key in self._blocks(demand.name):
             latest = _later(latest, NotBefore(self._entries.get(key, 0.0), scope))

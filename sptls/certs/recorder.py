@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from sptls.errors import BadCertificate, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -50,6 +50,11 @@ class RecordStore(Protocol):
         Store a name's history.
         """
 
+    async def put_limits(self, directory: str, entries: Mapping[str, float]) -> None:
+        """
+        Store some entries of a CA's ledger.
+        """
+
     async def set_aside(self, name: HostName, reason: str) -> None:
         """
         Put a name's certificate where it is not loaded from.
@@ -70,6 +75,7 @@ class Recorder:
     def __init__(self, store: RecordStore, clock: IReactorTime) -> None:
         self._store, self._clock = store, clock
         self._unsaved: dict[HostName, _Unsaved] = {}
+        self._unsaved_limits: dict[str, dict[str, float]] = {}
         self._chores: set[Deferred[None]] = set()
         self._call: IDelayedCall | None = None
         self._is_failing = False
@@ -104,6 +110,21 @@ class Recorder:
             self._unsaved.pop(name, None)
         return None
 
+    def limits(self, directory: str, entries: Mapping[str, float]) -> None:
+        """
+        Have what changed in the ledger of *directory*'s CA written, in the background; what fails goes with the next.
+        """
+        if entries:
+            self._unsaved_limits.setdefault(directory, {}).update(entries)
+            self._do(self._put_limits(directory))
+
+    async def _put_limits(self, directory: str) -> None:
+        entries = self._unsaved_limits.pop(directory, {})
+        try:
+            await self._store.put_limits(directory, entries)
+        except StoreError:  # the same disk says so for the name's history
+            self._unsaved_limits[directory] = {**entries, **self._unsaved_limits.get(directory, {})}
+
     def set_aside(self, name: HostName, reason: str, history: History) -> None:
         """
         Have *name*'s certificate set aside and its *history* written, in the background.
@@ -127,6 +148,8 @@ class Recorder:
             self._call = None
         if self._unsaved:
             self._do(self._save_unsaved())
+        for directory in list(self._unsaved_limits):
+            self._do(self._put_limits(directory))
         return list(self._chores)
 
     async def _put(self, name: HostName, unsaved: _Unsaved) -> None:

@@ -1,5 +1,6 @@
 """
-What is remembered about a name: its certificate, the history of attempts to get one, the account at a CA.
+What is remembered about a name: its certificate, the history of attempts to get one, how far its files have come; and
+the account at a CA.
 
 Plain values that the store keeps, `schedule` judges and the renewer moves between the two. They decide nothing.
 """
@@ -37,7 +38,8 @@ class History:
 
     *failed_authorizations* are moments within the last hour or so, oldest first: the CA counts them.
     *attempt_started_at* is set while an attempt runs, so after a crash it tells that one was cut off.
-    *directory* is the CA that all of it is about ("" = none asked yet): another CA knows nothing of it.
+    *directory* is the CA that all of it is about ("" = none asked yet): another CA knows nothing of it. Where several
+    are configured, *elsewhere* has what became of the attempts at the others; those have no *elsewhere* of their own.
     """
 
     consecutive_failures: int = 0
@@ -46,10 +48,45 @@ class History:
     last_error: str = ""
     attempt_started_at: datetime | None = None
     directory: str = ""
+    elsewhere: tuple[History, ...] = ()
+
+    def at(self, directory: str) -> History:
+        """
+        Give what became of the attempts at *directory*'s CA alone.
+        """
+        if self.directory == directory:
+            return attrs.evolve(self, elsewhere=()) if self.elsewhere else self
+        return next((one for one in self.elsewhere if one.directory == directory), NO_HISTORY)
+
+    @property
+    def each(self) -> tuple[History, ...]:
+        """
+        Give the history at each CA, that of the last attempt first.
+        """
+        return (attrs.evolve(self, elsewhere=()), *self.elsewhere) if self.elsewhere else (self,)
 
 
 # Most names have no history; one value for all of them keeps 100,000 names lean.
 NO_HISTORY = History()
+
+
+@attrs.frozen
+class Deployment:
+    """
+    How far a name's certificate has come on its way to the server that reads it from files.
+
+    *serial* is that of the certificate whose files are in place ("": none yet). While *is_command_owed* the deploy
+    command has not yet succeeded for them. The failures since the last success are the files' or the command's.
+    """
+
+    serial: str = ""
+    is_command_owed: bool = False
+    consecutive_failures: int = 0
+    next_attempt_at: datetime | None = None
+    last_error: str = ""
+
+
+NOT_DEPLOYED = Deployment()
 
 
 @attrs.frozen
@@ -66,11 +103,50 @@ class AccountRecord:
 
 
 @attrs.frozen
+class OrderRecord:
+    """
+    An order that is under way for *name*: its *url*, and the private *key* (PKCS#8, DER) of the certificate to come.
+
+    Only the account at *account_url* of the CA at *directory* can go on with it, and not after *expires*. The
+    certificate *is_replacement* where the CA took it as another one's successor (RFC 9773 §5).
+    """
+
+    name: HostName
+    directory: str
+    account_url: str
+    url: str
+    key: bytes = attrs.field(repr=False)
+    created_at: datetime
+    expires: datetime
+    is_replacement: bool = False
+
+
+@attrs.frozen
+class RenewalInfo:
+    """
+    When a CA wants a certificate renewed (RFC 9773 §4.2): somewhere from *start* to *end*, which is later.
+
+    Both may be in the past, which means now. *explanation_url* is for people, or "". It is worth asking again after
+    *ask_again_seconds*.
+    """
+
+    start: datetime
+    end: datetime
+    ask_again_seconds: float
+    explanation_url: str = ""
+
+
+@attrs.frozen
 class Loaded:
     """
     Everything that was stored: what a process starts from. *damaged* says in words what was found and set aside.
+
+    *orders* are the names that have an order under way; *limits* are the entries of each CA's ledger (`limits.Ledger`).
     """
 
     certificates: Mapping[HostName, StoredCertificate] = attrs.field(factory=dict)
     histories: Mapping[HostName, History] = attrs.field(factory=dict)
     damaged: tuple[str, ...] = ()
+    deployments: Mapping[HostName, Deployment] = attrs.field(factory=dict)
+    orders: frozenset[HostName] = frozenset()
+    limits: Mapping[str, Mapping[str, float]] = attrs.field(factory=dict)

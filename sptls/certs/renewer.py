@@ -1,42 +1,44 @@
 """
 The renewer: the one owner of every name's certificate, from the first order to the last renewal.
 
-It keeps the circle of the design going: `schedule` says obtain or wait, the issuer makes a certificate, the store keeps
-it, the listener serves it, and `schedule` is asked again. It bounds how many orders run, puts names that a client waits
-for first, and runs one order per name however many wait. It decides no moment itself. Nothing that goes wrong with
-one name ends the loop: every failure becomes a history, and that has a next attempt.
+It keeps the circle of the design going: `schedule` says obtain or wait, an `authority` whether its CA allows an order
+now, `attempts` makes it, the listener serves what came, and `schedule` is asked again. It bounds how many orders run,
+puts names that a client waits for first, and runs one order per name however many wait. It decides no moment itself.
+Nothing that goes wrong with one name ends the loop: every failure becomes a history, and that has a next attempt.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sptls.certs import schedule
 from sptls.certs.agenda import Agenda
+from sptls.certs.attempts import Attempt, Attempts
+from sptls.certs.limits import NotBefore, Priority
 from sptls.certs.recorder import Recorder
-from sptls.certs.records import NO_HISTORY, StoredCertificate
+from sptls.certs.records import NO_HISTORY
 from sptls.certs.standing import Standing
-from sptls.errors import IssuanceFailed, OrderCancelled
+from sptls.errors import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Sequence
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+    from sptls.certs.authority import Authority
     from sptls.certs.bundle import CertificateBundle
     from sptls.certs.recorder import RecordStore
-    from sptls.certs.records import History, Loaded
+    from sptls.certs.records import Loaded
     from sptls.certs.standing import NameState
     from sptls.clock import WallClock
-    from sptls.interfaces import IIssuer
     from sptls.names import HostName
 
 _log = Logger()
@@ -45,26 +47,34 @@ _log = Logger()
 RESERVED_FOR_CLIENTS: Final = 8
 # The wall clock may be set while a timer sleeps on monotonic seconds, so no sleep is longer.
 LOOK_AGAIN_SECONDS: Final = 3600.0
-# While the CA is out every background name would fail in turn; clients that wait still have theirs tried.
-OUTAGE_PAUSE_SECONDS: Final = 15.0
 # Cancelled orders withdraw their challenges, a write in progress is finished; more than this is not waited for.
 STOP_SECONDS: Final = 5.0
 # Wall time and monotonic time part by less than this, unless the wall clock was set.
 CLOCK_STEP_SECONDS: Final = 60.0
+# No limit's moment is further off, unless a clock was ahead: a week is the longest bucket there is.
+LONGEST_LIMIT_SECONDS: Final = 8 * 86400.0
+
+_EVERYBODY: Final = frozenset({Scope.ACCOUNT, Scope.CA})
+_WAITS_BECAUSE: Final = {
+    Scope.NAME: "the CA's limits for this name allow no order before",
+    Scope.REGISTERED_DOMAIN: "the CA's limits for its registered domain allow no order before",
+    Scope.ACCOUNT: "the CA's limits for our account allow no order before",
+    Scope.CA: "the CA does not answer, or wants no requests before",
+}
 
 
 class Renewer:
     """
-    Keeps the certificates of all names fresh with *issuer*, *parallel* orders at a time; once per process.
+    Keeps the certificates of all names fresh with *authorities*, *parallel* orders at a time; once per process.
 
-    *issued* is called with each new certificate, to be served from then on; *failed* when nothing new comes for a name
-    before a moment, and why (a certificate that the name has goes on being served). *challenge_types* tells how many
-    authorizations an attempt may fail at the CA. *random* gives numbers in [0, 1).
+    *authorities* are asked in their order: the next one where one fails, may not be asked, or is out. *issued* is
+    called with each new certificate, to be served from then on; *failed* when nothing new comes for a name before a
+    moment, and why (a certificate that the name has goes on being served). *random* gives numbers in [0, 1).
     """
 
     def __init__(
         self,
-        issuer: IIssuer,
+        authorities: Sequence[Authority],
         store: RecordStore,
         clock: IReactorTime,
         now: WallClock,
@@ -72,14 +82,14 @@ class Renewer:
         *,
         issued: Callable[[HostName, CertificateBundle], None],
         failed: Callable[[HostName, datetime, str], None],
-        challenge_types: int = 2,
         parallel: int = 32,
     ) -> None:
-        self._issuer, self._store, self._clock, self._now, self._random = issuer, store, clock, now, random
+        self._clock, self._now, self._parallel = clock, now, parallel
         self._recorder = Recorder(store, clock)
-        self._issued, self._failed = issued, failed
-        self._challenge_types, self._parallel = challenge_types, parallel
+        self._attempts = Attempts(self._recorder, clock, now, random, issued, failed)
         # Internal state
+        self._authorities: dict[str, Authority] = {}
+        self._cas: tuple[schedule.Ca, ...] = ()
         self._names: dict[HostName, Standing] = {}
         self._agenda: Agenda[Standing] = Agenda()
         self._running: dict[Standing, Deferred[None]] = {}
@@ -88,6 +98,7 @@ class Renewer:
         self._clock_offset = 0.0
         self._is_turning = False
         self._is_stopping = False
+        self._take(authorities)
 
     # What others ask for
 
@@ -96,6 +107,10 @@ class Renewer:
         Begin with what was *loaded*: obtain what is missing or due of *names*, wait for the rest. Orders nothing else.
         """
         self._clock_offset = self._offset()
+        now = self._now().timestamp()
+        for directory, authority in self._authorities.items():
+            authority.ledger.load(loaded.limits.get(directory, {}))
+            authority.ledger.correct(now, LONGEST_LIMIT_SECONDS)
         self._add(names, loaded)
         self._turn()
 
@@ -103,7 +118,7 @@ class Renewer:
         """
         End the orders that run (their challenges are withdrawn) and write what is not stored; takes 5 s at most.
         """
-        self._is_stopping = True
+        self._is_stopping = self._attempts.is_stopping = True
         if self._wake is not None and self._wake.active():
             self._wake.cancel()
         for name in list(self._running):
@@ -144,18 +159,28 @@ class Renewer:
         """
         return name in self._names
 
-    def set_issuer(self, issuer: IIssuer, challenge_types: int) -> None:
+    def set_authorities(self, authorities: Sequence[Authority]) -> None:
         """
-        Obtain from *issuer* from now on; orders that run end where they began.
+        Obtain from *authorities* from now on; orders that run end where they began.
 
-        Certificates of another CA become due, and are served until the new ones come.
+        Certificates of other CAs become due, and are served until the new ones come.
         """
-        self._issuer, self._challenge_types = issuer, challenge_types
+        self._take(authorities)
         now = self._now()
         for name in self._names.values():
             if name not in self._running:
                 self._plan(name, now, tell=True)
         self._turn()
+
+    def _take(self, authorities: Sequence[Authority]) -> None:
+        # One that stays keeps its books and its breaker.
+        before = self._authorities
+        self._authorities = {one.directory: one for one in authorities}
+        for directory, authority in self._authorities.items():
+            if directory in before:
+                authority.ledger.load(before[directory].ledger.entries)
+                authority.breaker = before[directory].breaker
+        self._cas = tuple(schedule.Ca(one.directory, one.challenge_types) for one in authorities)
 
     def set_names(self, names: Iterable[HostName], loaded: Loaded) -> None:
         """
@@ -168,7 +193,7 @@ class Renewer:
         self._add(added, loaded)
         for name in added:
             if name in loaded.certificates:
-                self._tell_issued(self._names[name], loaded.certificates[name].bundle)
+                self._attempts.tell_issued(self._names[name], loaded.certificates[name].bundle)
         self._turn()
 
     def damaged(self, name: HostName, error: object) -> None:
@@ -182,7 +207,7 @@ class Renewer:
         found.certificate = None
         if found.is_issued_here:
             # A new one would be no better: it waits like after any other failure.
-            self._note_failure(found, schedule.Failure(str(error), kind="damaged"))
+            self._attempts.note_failure(found, schedule.Failure(str(error), kind="damaged"), 0)
         self._recorder.set_aside(name, str(error), found.history)
         if found not in self._running:
             self._plan(found, self._now())
@@ -203,6 +228,10 @@ class Renewer:
             certificate = loaded.certificates.get(name)
             history = loaded.histories.get(name, NO_HISTORY)
             added = self._names[name] = Standing(name, certificate, history)
+            if history.attempt_started_at is not None:
+                # No order on record: it was cut off before the CA was asked to validate anything.
+                added.is_resuming = name in loaded.orders
+                added.history = history if added.is_resuming else schedule.withdrawn(history)
             self._plan(added, now, tell=True)
 
     def _remove(self, name: Standing) -> None:
@@ -218,14 +247,8 @@ class Renewer:
         """
         if name.history is not NO_HISTORY:
             name.history = schedule.corrected(name.history, now)
-        decision = schedule.decide(
-            name.certificate,
-            name.history,
-            now,
-            directory=self._issuer.directory,
-            challenge_types=self._challenge_types,
-        )
-        name.waits_until = None
+        decision = schedule.decide(name.certificate, name.history, now, self._cas, is_resuming=name.is_resuming)
+        name.waits_until, name.waits_because = None, ""
         if isinstance(decision, schedule.Obtain):
             self._agenda.ready(name, name.urgency)
             return
@@ -233,7 +256,7 @@ class Renewer:
             name.waits_until = decision.until
         self._agenda.wait(name, decision.until.timestamp())
         if tell and not name.is_valid(now):
-            self._tell_failed(name, decision.until)
+            self._attempts.tell_failed(name, decision.until)
 
     def _plan_due(self) -> None:
         """
@@ -259,22 +282,68 @@ class Renewer:
         self._is_turning = True
         try:
             self._plan_due()
-            while (name := self._next()) is not None:
-                self._begin(name)
+            while (attempt := self._next()) is not None:
+                self._begin(attempt)
         finally:
             self._is_turning = False
             self._set_timer()
 
-    def _next(self) -> Standing | None:
+    def _next(self) -> Attempt | None:
         """
-        Take the name that gets the next slot, or give None when no slot or no name is left.
+        Give the attempt that gets the next slot, or None when no slot is left or nobody may begin.
         """
-        name = None
-        if len(self._running) < self._parallel + RESERVED_FOR_CLIENTS:
+        while len(self._running) < self._parallel + RESERVED_FOR_CLIENTS:
             name = self._agenda.take_wanted()
-        if name is None and len(self._running) < self._parallel and self._clock.seconds() >= self._background_from:
+            if name is None:
+                break
+            choice = self._choose(name, Priority.WAITING)
+            if isinstance(choice, Attempt):
+                return choice
+            self._put_off(name, choice)
+        while len(self._running) < self._parallel and self._clock.seconds() >= self._background_from:
             name = self._agenda.take_ready()
-        return name
+            if name is None:
+                break
+            choice = self._choose(name, name.priority(self._now()))
+            if isinstance(choice, Attempt):
+                return choice
+            if choice.scope in _EVERYBODY and len(self._cas) == 1:
+                # All the others would be told the same; this one is still the most urgent.
+                self._agenda.ready(name, name.urgency)
+                self._background_from = self._clock.seconds() + choice.moment - self._now().timestamp()
+            else:
+                self._put_off(name, choice)
+        return None
+
+    def _choose(self, name: Standing, priority: Priority) -> Attempt | NotBefore:
+        """
+        Give the attempt for *name* at the first CA that allows it, or what it has to wait for.
+        """
+        now = self._now()
+        decision = schedule.decide(name.certificate, name.history, now, self._cas, is_resuming=name.is_resuming)
+        if isinstance(decision, schedule.Wait):
+            return NotBefore(decision.until.timestamp(), Scope.NAME)
+        cas = decision.cas
+        if name.is_resuming:  # where the order is
+            cas = tuple(ca for ca in cas if ca.directory == name.history.directory) or cas
+        waits = []
+        for ca in cas:
+            authority, demand = self._authorities[ca.directory], name.demand(priority, ca.directory, now)
+            not_before = authority.not_before(demand, self._attempts.moment())
+            if not_before is None:
+                return Attempt(name, authority, demand)
+            waits.append(not_before)
+        return min(waits, key=lambda wait: wait.moment)
+
+    def _put_off(self, name: Standing, wait: NotBefore) -> None:
+        """
+        Have *name* wait for what a CA's limits or its outage ask for, and clients of it know.
+        """
+        name.waits_until = datetime.fromtimestamp(wait.moment, UTC)
+        name.waits_because = _WAITS_BECAUSE[wait.scope]
+        self._agenda.wait(name, wait.moment)
+        if not name.is_valid(self._now()):
+            self._attempts.tell_failed(name, name.waits_until)
 
     def _set_timer(self) -> None:
         seconds = LOOK_AGAIN_SECONDS
@@ -294,120 +363,17 @@ class Renewer:
 
     # One attempt
 
-    def _begin(self, name: Standing) -> None:
-        attempt = Deferred.fromCoroutine(self._attempt(name))
-        self._running[name] = attempt
-        attempt.addBoth(self._ended, name)
+    def _begin(self, attempt: Attempt) -> None:
+        making = Deferred.fromCoroutine(self._attempts.make(attempt))
+        self._running[attempt.name] = making
+        making.addBoth(self._ended, attempt.name)
 
     def _ended(self, result: object, name: Standing) -> None:
         del self._running[name]
+        # What a CA's limits and its breaker allow may be another thing now.
+        self._background_from = -math.inf
         if isinstance(result, Failure) and not self._is_stopping:
             _log.failure("{name}: an attempt broke off", result, name=name.name)
-        if not self._is_given_up(name):
+        if not self._attempts.is_given_up(name):
             self._plan(name, self._now())
-            self._turn()
-
-    async def _attempt(self, name: Standing) -> None:
-        try:
-            await self._obtain(name)
-        except CancelledError as error:
-            # Its cost is not known: in the store it stays as begun, which counts in full (`schedule.started`).
-            if not self._is_given_up(name):
-                await self._fail(name, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, this name waits and the others go on
-            has_cost_nothing = isinstance(error, IssuanceFailed) and isinstance(error.cause, OrderCancelled)
-            if not (has_cost_nothing and self._is_given_up(name)):
-                await self._fail(name, error)
-                return
-            name.history = schedule.withdrawn(name.history)
-            await self._recorder.history(name.name, name.history)
-
-    def _is_given_up(self, name: Standing) -> bool:
-        return self._is_stopping or name.is_removed
-
-    async def _obtain(self, name: Standing) -> None:
-        issuer = self._issuer
-        name.history = schedule.started(
-            name.history, self._now(), directory=issuer.directory, challenge_types=self._challenge_types
-        )
-        error = await self._recorder.history(name.name, name.history)
-        if error is not None and name.is_valid(self._now()):
-            # Nobody waits for it, and an order of which no restart knows may be repeated at each.
-            raise error
-        if self._is_given_up(name):  # meanwhile; nothing has begun that could be cancelled
-            raise IssuanceFailed(OrderCancelled())
-        bundle = await self._issue(name, issuer)
-        now = self._now()
-        renew_at = schedule.renewal_moment(bundle.not_before, bundle.not_after, now, self._random())
-        certificate = StoredCertificate(name.name, bundle, issuer.directory, renew_at)
-        await self._keep(name, certificate, schedule.after_success(name.history, now))
-
-    async def _issue(self, name: Standing, issuer: IIssuer) -> CertificateBundle:
-        issuing: Deferred[CertificateBundle] = Deferred.fromCoroutine(issuer.issue(name.name))
-        name.issuing = issuing.addTimeout(schedule.LONGEST_ATTEMPT.total_seconds(), self._clock)
-        try:
-            return await name.issuing
-        except DeferredTimeoutError:
-            raise TimeoutError from None
-        finally:
-            name.issuing = None
-
-    async def _keep(self, name: Standing, certificate: StoredCertificate, history: History) -> None:
-        """
-        Store and serve a new certificate; serve it all the same when the disk does not take it.
-        """
-        await self._recorder.certificate(certificate, history)
-        if name.is_removed:
-            return
-        is_first = name.certificate is None
-        name.certificate, name.history, name.is_issued_here, name.failing_with = certificate, history, True, ""
-        _log.info(
-            "{name}: certificate {word} by {issuer}, valid until {not_after:%Y-%m-%d %H:%M:%S} UTC",
-            name=name.name,
-            word="issued" if is_first else "renewed",
-            issuer=certificate.bundle.issuer,
-            not_after=certificate.bundle.not_after,
-        )
-        self._tell_issued(name, certificate.bundle)
-
-    async def _fail(self, name: Standing, error: Exception) -> None:
-        failure = schedule.Failure.of(error, self._challenge_types)
-        if failure.is_unexpected:
-            _log.failure("{name}: unexpected while obtaining a certificate", name=name.name)
-        if failure.is_outage:
-            self._background_from = self._clock.seconds() + OUTAGE_PAUSE_SECONDS
-        self._note_failure(name, failure)
-        await self._recorder.history(name.name, name.history)
-
-    def _note_failure(self, name: Standing, failure: schedule.Failure) -> None:
-        name.history = schedule.after_failure(
-            name.history,
-            failure,
-            self._now(),
-            not_after=None if name.certificate is None else name.certificate.bundle.not_after,
-            challenge_types=self._challenge_types,
-            fraction=self._random(),
-        )
-        until = name.history.next_attempt_at or self._now()
-        if failure.kind != name.failing_with:
-            name.failing_with = failure.kind
-            _log.warn(
-                "{name}: no {what}: {error}; next attempt at {until:%Y-%m-%d %H:%M:%S} UTC",
-                name=name.name,
-                what="certificate" if name.certificate is None else "new certificate",
-                error=failure.error,
-                until=until,
-            )
-        self._tell_failed(name, until)
-
-    def _tell_issued(self, name: Standing, bundle: CertificateBundle) -> None:
-        try:
-            self._issued(name.name, bundle)
-        except Exception:  # noqa: BLE001 - a fault there must not end the loop here
-            _log.failure("{name}: its certificate could not be put in service", name=name.name)
-
-    def _tell_failed(self, name: Standing, until: datetime) -> None:
-        try:
-            self._failed(name.name, until, name.history.last_error)
-        except Exception:  # noqa: BLE001 - a fault there must not end the loop here
-            _log.failure("{name}: its failure could not be told", name=name.name)
+        self._turn()

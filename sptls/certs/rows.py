@@ -1,5 +1,5 @@
 """
-The store's rows: what a certificate, a history and an account look like as SQL values, and back again.
+The store's rows: what is stored of names and accounts (`records`) looks like as SQL values, and back again.
 
 Rows hold a certificate's names and validity beside its DER, so that loading 5,000 of them parses none; a checksum over
 all of it finds a damaged row instead. Moments are integers, microseconds since 1970 in UTC. Pure.
@@ -8,11 +8,14 @@ all of it finds a damaged row instead. Moments are integers, microseconds since 
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import attrs
+
 from sptls.certs.bundle import CertificateBundle
-from sptls.certs.records import AccountRecord, History, StoredCertificate
+from sptls.certs.records import AccountRecord, Deployment, History, OrderRecord, StoredCertificate
 from sptls.names import HostName
 
 Row = tuple[Any, ...]
@@ -24,13 +27,17 @@ CERTIFICATE_COLUMNS: Final = ", ".join(
     )
 )
 HISTORY_COLUMNS: Final = (
-    "name, directory, consecutive_failures, next_attempt_at, failed_authorizations, last_error, attempt_started_at"
+    "name, directory, consecutive_failures, next_attempt_at, failed_authorizations, last_error, attempt_started_at, "
+    "elsewhere"
 )
+DEPLOYMENT_COLUMNS: Final = "name, serial, is_command_owed, consecutive_failures, next_attempt_at, last_error"
 ACCOUNT_COLUMNS: Final = "directory, url, private_key, checksum"
+ORDER_COLUMNS: Final = "name, directory, account_url, url, created_at, expires, is_replacement, private_key, checksum"
 
 # How many of a row's values come before its bytes.
 _CERTIFICATE_TEXTS: Final = 8
 _ACCOUNT_TEXTS: Final = 2
+_ORDER_TEXTS: Final = 7
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -104,15 +111,8 @@ def history_row(name: HostName, history: History) -> Row:
     """
     Give the row of *name*'s *history*, in the order of `HISTORY_COLUMNS`.
     """
-    return (
-        name.text,
-        history.directory,
-        history.consecutive_failures,
-        _optional_microseconds(history.next_attempt_at),
-        " ".join(str(microseconds(moment)) for moment in history.failed_authorizations),
-        history.last_error,
-        _optional_microseconds(history.attempt_started_at),
-    )
+    elsewhere = json.dumps([_history_values(one) for one in history.elsewhere]) if history.elsewhere else ""
+    return (name.text, *_history_values(history), elsewhere)
 
 
 def history_of(row: Row) -> tuple[HostName, History]:
@@ -123,17 +123,69 @@ def history_of(row: Row) -> tuple[HostName, History]:
         DamagedRowError: it does not hold one.
     """
     try:
-        name, directory, failures, next_attempt_at, failed, last_error, attempt_started_at = row
-        return HostName.parse(name), History(
+        name, *values, elsewhere = row
+        others = tuple(_history(*one) for one in json.loads(elsewhere)) if elsewhere else ()
+        return HostName.parse(name), attrs.evolve(_history(*values), elsewhere=others)
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise DamagedRowError(f"it holds no history ({type(error).__name__})") from None
+
+
+def _history_values(history: History) -> Row:
+    return (
+        history.directory,
+        history.consecutive_failures,
+        _optional_microseconds(history.next_attempt_at),
+        " ".join(str(microseconds(moment)) for moment in history.failed_authorizations),
+        history.last_error,
+        _optional_microseconds(history.attempt_started_at),
+    )
+
+
+def _history(
+    directory: Any, failures: Any, next_attempt_at: Any, failed: Any, last_error: Any, attempt_started_at: Any
+) -> History:
+    return History(
+        consecutive_failures=int(failures),
+        next_attempt_at=_optional_moment(next_attempt_at),
+        failed_authorizations=tuple(_moment(int(digits)) for digits in failed.split()),
+        last_error=str(last_error),
+        attempt_started_at=_optional_moment(attempt_started_at),
+        directory=str(directory),
+    )
+
+
+def deployment_row(name: HostName, deployment: Deployment) -> Row:
+    """
+    Give the row of *name*'s *deployment*, in the order of `DEPLOYMENT_COLUMNS`.
+    """
+    return (
+        name.text,
+        deployment.serial,
+        int(deployment.is_command_owed),
+        deployment.consecutive_failures,
+        _optional_microseconds(deployment.next_attempt_at),
+        deployment.last_error,
+    )
+
+
+def deployment_of(row: Row) -> tuple[HostName, Deployment]:
+    """
+    Give the name and the deployment that *row* holds.
+
+    Raises:
+        DamagedRowError: it does not hold one.
+    """
+    try:
+        name, serial, is_command_owed, failures, next_attempt_at, last_error = row
+        return HostName.parse(name), Deployment(
+            serial=str(serial),
+            is_command_owed=bool(int(is_command_owed)),
             consecutive_failures=int(failures),
             next_attempt_at=_optional_moment(next_attempt_at),
-            failed_authorizations=tuple(_moment(int(digits)) for digits in failed.split()),
             last_error=str(last_error),
-            attempt_started_at=_optional_moment(attempt_started_at),
-            directory=str(directory),
         )
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise DamagedRowError(f"it holds no history ({type(error).__name__})") from None
+        raise DamagedRowError(f"it holds no deployment ({type(error).__name__})") from None
 
 
 def account_row(directory: str, account: AccountRecord) -> Row:
@@ -154,6 +206,44 @@ def account_of(row: Row) -> AccountRecord:
     _verify(row, _ACCOUNT_TEXTS)
     _, url, key, _ = row
     return AccountRecord(key=key, url=url)
+
+
+def order_row(order: OrderRecord) -> Row:
+    """
+    Give the row of an *order* under way, in the order of `ORDER_COLUMNS`.
+    """
+    row = (
+        order.name.text,
+        order.directory,
+        order.account_url,
+        order.url,
+        microseconds(order.created_at),
+        microseconds(order.expires),
+        int(order.is_replacement),
+        order.key,
+    )
+    return (*row, _checksum(row, _ORDER_TEXTS))
+
+
+def order_of(row: Row) -> OrderRecord:
+    """
+    Give the order under way that *row* holds.
+
+    Raises:
+        DamagedRowError: the checksum does not fit the rest.
+    """
+    _verify(row, _ORDER_TEXTS)
+    name, directory, account_url, url, created_at, expires, is_replacement, key, _ = row
+    return OrderRecord(
+        name=HostName(name),
+        directory=directory,
+        account_url=account_url,
+        url=url,
+        key=key,
+        created_at=_moment(created_at),
+        expires=_moment(expires),
+        is_replacement=bool(is_replacement),
+    )
 
 
 def _checksum(row: Row, texts: int) -> bytes:

@@ -19,6 +19,7 @@ from sptls.certs.records import NO_HISTORY, History
 from sptls.errors import AcmeError, AcmeProblem, AcmeUnreachable, BadCertificate, IssuanceFailed, SptlsError
 
 if TYPE_CHECKING:
+    from sptls.certs.bundle import CertificateBundle
     from sptls.certs.records import StoredCertificate
 
 # Let's Encrypt refuses the sixth failed authorization of a name within an hour; four leave one for a clock's error.
@@ -54,6 +55,9 @@ _LONG_STRETCH = (0.60, 2 / 3)
 # A CA whose certificates live a few seconds, or are backdated by their lifetime, must not make us order without end.
 _SHORTEST_RENEWAL = timedelta(seconds=5)
 
+# Let's Encrypt's last sixth: 15 days of 90, 27 hours of 160. A renewal that is not there by then has failed for long.
+_NEAR_EXPIRY = 1 / 6
+
 # A CA's problem documents can be long; this much of one is kept.
 _ERROR_CHARACTERS = 2000
 
@@ -69,15 +73,23 @@ class Reason(Enum):
 
 
 @attrs.frozen
+class Ca:
+    """
+    A CA that is configured; an attempt there may fail one authorization for each of the *challenge_types*.
+    """
+
+    directory: str
+    challenge_types: int
+
+
+@attrs.frozen
 class Obtain:
     """
-    Order a certificate now, because of *reason*.
+    Order a certificate now, because of *reason*, from the first of *cas* that allows it.
     """
 
     reason: Reason
-
-
-_OBTAIN_MISSING, _OBTAIN_RENEWAL, _OBTAIN_DIRECTORY = map(Obtain, Reason)
+    cas: tuple[Ca, ...]
 
 
 @attrs.frozen
@@ -138,24 +150,31 @@ class Failure:
 
 
 def decide(
-    certificate: StoredCertificate | None, history: History, now: datetime, *, directory: str, challenge_types: int
+    certificate: StoredCertificate | None,
+    history: History,
+    now: datetime,
+    cas: tuple[Ca, ...],
+    *,
+    is_resuming: bool = False,
 ) -> Obtain | Wait:
     """
-    Tell whether a name is to get a certificate from *directory* now, or when to look again.
+    Tell whether a name is to get a certificate from one of *cas* (in order of preference) now, or when to look again.
 
-    An attempt may fail one authorization for each of the *challenge_types*; it does not start unless that fits
-    into the hour's limit. The *history* is one that `corrected` has seen.
+    An attempt does not start unless all that it may fail fits into the hour's limit of its CA; one that was cut off and
+    *is_resuming* starts at once, since it costs nothing more. The *history* is one that `corrected` has seen.
     """
-    if certificate is not None and certificate.directory == directory and certificate.renew_at > now:
+    is_known = certificate is not None and any(certificate.directory == ca.directory for ca in cas)
+    if certificate is not None and is_known and certificate.renew_at > now:
         return Wait(certificate.renew_at)
-    # Another CA knows nothing of failures here. Most names have none; that 100,000 of them start at once hangs on it.
-    if history is not NO_HISTORY and history.directory == directory:
-        earliest = _earliest_attempt(history, now, challenge_types)
-        if earliest > now:
-            return Wait(earliest)
+    # Most names have no history; that 100,000 of them start at once hangs on it.
+    if history is not NO_HISTORY and not is_resuming:
+        moments = [_earliest_attempt(history.at(ca.directory), now, ca.challenge_types) for ca in cas]
+        cas = tuple(ca for ca, moment in zip(cas, moments, strict=True) if moment <= now)
+        if not cas:
+            return Wait(min(moments))
     if certificate is None:
-        return _OBTAIN_MISSING
-    return _OBTAIN_RENEWAL if certificate.directory == directory else _OBTAIN_DIRECTORY
+        return Obtain(Reason.MISSING, cas)
+    return Obtain(Reason.RENEWAL if is_known else Reason.DIRECTORY, cas)
 
 
 def renewal_moment(not_before: datetime, not_after: datetime, obtained_at: datetime, fraction: float) -> datetime:
@@ -170,15 +189,31 @@ def renewal_moment(not_before: datetime, not_after: datetime, obtained_at: datet
     return max(begin + lifetime * (first + (last - first) * fraction), obtained_at + _SHORTEST_RENEWAL)
 
 
-def started(history: History, now: datetime, *, directory: str, challenge_types: int) -> History:
+def is_near_expiry(bundle: CertificateBundle, now: datetime) -> bool:
+    """
+    Tell whether so little of a certificate's life is left that its renewal goes before all that can wait.
+    """
+    return bundle.not_after - now < (bundle.not_after - bundle.not_before) * _NEAR_EXPIRY
+
+
+def started(
+    history: History, now: datetime, *, directory: str, challenge_types: int, is_resuming: bool = False
+) -> History:
     """
     Give the history with an attempt running since *now*; stored before the CA is asked for anything.
 
-    An earlier attempt of which no end is known (the process was killed) counts as all that it may have cost.
+    An earlier attempt of which no end is known (the process was killed) counts as all that it may have cost, unless
+    this one *is_resuming* it: then that end is still to come.
     """
-    if history.directory != directory:
-        return History(directory=directory, attempt_started_at=now)
-    return attrs.evolve(history, failed_authorizations=_counted(history, now, challenge_types), attempt_started_at=now)
+    if is_resuming and history.directory == directory:
+        return attrs.evolve(history, attempt_started_at=history.attempt_started_at or now)
+    here = attrs.evolve(history.at(directory), directory=directory)
+    return attrs.evolve(
+        here,
+        failed_authorizations=_counted(here, now, challenge_types),
+        attempt_started_at=now,
+        elsewhere=_worth_keeping(history, directory, now),
+    )
 
 
 def withdrawn(history: History) -> History:
@@ -192,14 +227,24 @@ def forgiven(history: History) -> History:
     """
     Give the history after an operator asked for an attempt: no back-off, but all that the CA counts.
     """
-    return attrs.evolve(history, consecutive_failures=0, next_attempt_at=None)
+    elsewhere = tuple(attrs.evolve(one, consecutive_failures=0, next_attempt_at=None) for one in history.elsewhere)
+    return attrs.evolve(history, consecutive_failures=0, next_attempt_at=None, elsewhere=elsewhere)
 
 
-def after_success(history: History, now: datetime) -> History:
+def after_success(history: History, now: datetime, *, failed_authorizations: int = 0) -> History:
     """
-    Give the history after a certificate came: clean, but for what the CA still counts.
+    Give the history after a certificate came: clean, but for what the CA (and others) still count.
+
+    *failed_authorizations* are those of the challenge types that failed before one worked.
     """
-    return History(failed_authorizations=_recent(history.failed_authorizations, now), directory=history.directory)
+    elsewhere = (_clean(one, now) for one in history.elsewhere)
+    here = _clean(history, now)
+    failed = tuple(sorted((*here.failed_authorizations, *[now] * failed_authorizations)))
+    return attrs.evolve(
+        here,
+        failed_authorizations=failed,
+        elsewhere=tuple(one for one in elsewhere if one.failed_authorizations),
+    )
 
 
 def after_failure(
@@ -228,6 +273,7 @@ def after_failure(
         failed_authorizations=failed,
         last_error=failure.error,
         directory=history.directory,
+        elsewhere=history.elsewhere,
     )
 
 
@@ -237,6 +283,9 @@ def corrected(history: History, now: datetime) -> History:
 
     A failure of the future counts as just happened, a next attempt beyond any delay of ours as due after the usual one.
     """
+    if history.elsewhere:
+        each = tuple(corrected(one, now) for one in history.each)
+        return attrs.evolve(each[0], elsewhere=each[1:])
     failed, next_attempt_at, begun = history.failed_authorizations, history.next_attempt_at, history.attempt_started_at
     if next_attempt_at is not None and next_attempt_at - now > _ABSURD_WAIT:
         next_attempt_at = now + _delay(history.consecutive_failures, 1.0)
@@ -255,6 +304,22 @@ def corrected(history: History, now: datetime) -> History:
     return attrs.evolve(
         history, failed_authorizations=failed, next_attempt_at=next_attempt_at, attempt_started_at=begun
     )
+
+
+def _worth_keeping(history: History, directory: str, now: datetime) -> tuple[History, ...]:
+    """
+    Give what is known of other CAs than *directory*'s and still means something.
+    """
+    return tuple(one for one in history.each if one.directory not in {directory, ""} and _says_something(one, now))
+
+
+def _says_something(history: History, now: datetime) -> bool:
+    has_failed = history.consecutive_failures > 0 or history.attempt_started_at is not None
+    return has_failed or bool(_recent(history.failed_authorizations, now))
+
+
+def _clean(history: History, now: datetime) -> History:
+    return History(failed_authorizations=_recent(history.failed_authorizations, now), directory=history.directory)
 
 
 def _delay(failures: int, fraction: float) -> timedelta:

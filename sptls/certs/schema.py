@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
 from sptls.certs import rows
 from sptls.errors import StoreError
-from sptls.files import make_private_directory
+from sptls.files import make_private_directory, sync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
     from datetime import datetime
     from pathlib import Path
+
+# Its name in the state directory.
+STORE_FILE: Final = "store.db"
 
 # Another process (a command, a back-up) holds the lock for one transaction: milliseconds. Five seconds is "hangs".
 BUSY_SECONDS: Final = 5.0
@@ -45,6 +49,29 @@ MIGRATIONS: Final = (
         at INTEGER NOT NULL, reason TEXT NOT NULL,
         name, directory, renew_at, names, not_before, not_after, issuer, serial, private_key, end_entity, issuers,
         checksum
+    );
+    """,
+    """
+    CREATE TABLE deployment (
+        name TEXT PRIMARY KEY, serial TEXT NOT NULL, is_command_owed INTEGER NOT NULL,
+        consecutive_failures INTEGER NOT NULL, next_attempt_at INTEGER, last_error TEXT NOT NULL
+    );
+    """,
+    """
+    CREATE TABLE acme_order (
+        name TEXT PRIMARY KEY, directory TEXT NOT NULL, account_url TEXT NOT NULL, url TEXT NOT NULL,
+        created_at INTEGER NOT NULL, expires INTEGER NOT NULL, is_replacement INTEGER NOT NULL,
+        private_key BLOB NOT NULL, checksum BLOB NOT NULL
+    );
+    """,
+    """
+    ALTER TABLE history ADD COLUMN elsewhere TEXT NOT NULL DEFAULT '';
+    CREATE TABLE ca_limit (
+        directory TEXT NOT NULL, entry TEXT NOT NULL, moment REAL NOT NULL, PRIMARY KEY (directory, entry)
+    );
+    CREATE TABLE renewal_information (
+        name TEXT PRIMARY KEY, serial TEXT NOT NULL, window_start INTEGER, window_end INTEGER,
+        ask_again_at INTEGER NOT NULL, explanation_url TEXT NOT NULL
     );
     """,
 )
@@ -108,29 +135,54 @@ def is_damage(error: sqlite3.Error | UnicodeDecodeError) -> bool:
     return isinstance(error, UnicodeDecodeError) or getattr(error, "sqlite_errorname", "").startswith(_DAMAGE)
 
 
-def rescue(path: Path, now: datetime) -> tuple[sqlite3.Connection, Path]:
+def rescue(
+    path: Path, now: datetime, fill: Callable[[sqlite3.Connection], None] = lambda _: None
+) -> tuple[sqlite3.Connection, Path]:
     """
-    Put the damaged file aside (it is kept), make a fresh one with every row that can still be read; give both.
+    Make a fresh file with every row of the damaged one that can still be read, and put it in its place; give both.
+
+    *fill* may add to the fresh one what is found elsewhere. The damaged one is kept beside it. Until the fresh one is whole and on the disk, nothing is changed: after a crash or
+    a full disk the next start finds the damaged file again, and not an empty one.
 
     Raises:
         StoreError: no fresh one can be made.
     """
-    kept = _put_aside(path, now)
-    fresh = connect(path)
-    damaged = sqlite3.connect(kept, isolation_level=None)
+    beside = path.with_name(f"{path.name}.new")
+    _remove(beside)
     try:
-        # Without this SQLite refuses all of a file that was cut off, with it only what is missing.
-        damaged.execute("PRAGMA writable_schema=ON")
-        damaged.text_factory = _text
+        fresh = connect(beside)
+    except StoreError as error:
+        raise StoreError(str(path), f"it is damaged and can't be put aside: {error.reason}") from None
+    try:
         fresh.execute("BEGIN IMMEDIATE")
-        _copy(damaged, fresh)
+        copy_rows(path, fresh)
+        fill(fresh)
         fresh.execute("COMMIT")
     except sqlite3.Error as error:
         fresh.close()
+        _remove(beside)
         raise store_error(path, error) from None
-    finally:
-        damaged.close()
-    return fresh, kept
+    fresh.close()
+    kept = _exchange(path, beside, now)
+    return connect(path), kept
+
+
+def copy_rows(source: Path, fresh: sqlite3.Connection, tables: Container[str] | None = None) -> None:
+    """
+    Copy every sound row of *tables* (None: all) of the database *source* that *fresh* has none in the place of.
+
+    A damaged database gives what can be read of it.
+
+    Raises:
+        sqlite3.Error: *fresh* can't be written.
+    """
+    with closing(sqlite3.connect(source, isolation_level=None)) as damaged:
+        # Without this SQLite refuses all of a file that was cut off, with it only what is missing.
+        damaged.execute("PRAGMA writable_schema=ON")
+        damaged.text_factory = _text
+        for table, columns, checked in _tables():
+            if tables is None or table in tables:
+                _copy_table(damaged, fresh, table, columns, checked)
 
 
 def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
@@ -190,26 +242,55 @@ def _make_private_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _put_aside(path: Path, now: datetime) -> Path:
+def _exchange(path: Path, beside: Path, now: datetime) -> Path:
     """
-    Rename the file, and with it a journal that may still mend it; give its new name.
+    Put *beside* in the place of the damaged file, which is kept, and with it a journal that may still mend it.
     """
     kept = path.with_name(f"{path.name}.damaged-{now:%Y%m%dT%H%M%S.%fZ}")
     journal = path.with_name(path.name + "-journal")
     try:
+        _link(path, kept)
         if journal.exists():
             journal.rename(kept.with_name(kept.name + "-journal"))
-        path.rename(kept)
+        beside.replace(path)
+        sync_directory(path.parent)
     except OSError as error:
         raise StoreError(str(path), f"it is damaged and can't be put aside: {error.strerror}; move it away") from None
+    finally:
+        _remove(beside)
     return kept
 
 
-def _copy(damaged: sqlite3.Connection, fresh: sqlite3.Connection) -> None:
-    certificate, history = rows.CertificateRows().certificate, rows.history_of
-    _copy_table(damaged, fresh, "certificate", rows.CERTIFICATE_COLUMNS, certificate)
-    _copy_table(damaged, fresh, "history", rows.HISTORY_COLUMNS, history)
-    _copy_table(damaged, fresh, "account", rows.ACCOUNT_COLUMNS, rows.account_of)
+def _link(path: Path, kept: Path) -> None:
+    """
+    Give the file a second name; on a file system that can't, its only one.
+    """
+    try:
+        os.link(path, kept)
+    except OSError:
+        path.rename(kept)
+
+
+def _remove(path: Path) -> None:
+    """
+    Remove a database that was being made, and its journal.
+    """
+    for each in (path, path.with_name(path.name + "-journal")):
+        with suppress(OSError):
+            each.unlink()
+
+
+def _tables() -> tuple[tuple[str, str, Callable[[rows.Row], object]], ...]:
+    """
+    Give what is rescued: each table, its columns, and what refuses a damaged row.
+    """
+    return (
+        ("certificate", rows.CERTIFICATE_COLUMNS, rows.CertificateRows().certificate),
+        ("history", rows.HISTORY_COLUMNS, rows.history_of),
+        ("deployment", rows.DEPLOYMENT_COLUMNS, rows.deployment_of),
+        ("account", rows.ACCOUNT_COLUMNS, rows.account_of),
+        ("acme_order", rows.ORDER_COLUMNS, rows.order_of),
+    )
 
 
 def _copy_table(

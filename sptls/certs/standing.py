@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
+from sptls.certs import schedule
+from sptls.certs.limits import Demand, Priority
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -16,12 +19,15 @@ if TYPE_CHECKING:
 
     from sptls.certs.bundle import CertificateBundle
     from sptls.certs.records import History, StoredCertificate
+    from sptls.interfaces import Issued
     from sptls.names import HostName
 
 State = Literal["valid", "renewing", "issuing", "failing", "waiting"]
 
 # What a name says that waits with no failure on record: kills and crashes leave none.
 _CUT_OFF: Final = "earlier attempts were cut off; the CA's limit of failed authorizations allows no other before"
+# After every certificate that expires: the year 5138.
+_NEVER_HAD_ONE: Final = 1e11
 
 
 @attrs.frozen
@@ -44,8 +50,9 @@ class Standing:
     What the renewer knows about a name.
 
     *is_issued_here* tells that its certificate is of this process's making, so that one that proves damaged is not
-    ordered in a circle. *failing_with* is the kind of the last failure: the log speaks when it changes. *waits_until*
-    is set while a certificate that is needed must wait.
+    ordered in a circle. With *is_resuming* an earlier process's order is still under way. *failing_with* is the kind of
+    the last failure: the log speaks when it changes. *waits_until* is set while a certificate that is needed must wait,
+    *waits_because* to why where it was not a failure.
     """
 
     name: HostName
@@ -53,9 +60,24 @@ class Standing:
     history: History
     is_issued_here: bool = False
     is_removed: bool = False
+    is_resuming: bool = False
     failing_with: str = ""
     waits_until: datetime | None = None
-    issuing: Deferred[CertificateBundle] | None = None
+    waits_because: str = ""
+    issuing: Deferred[Issued] | None = None
+
+    def take(self, certificate: StoredCertificate, history: History) -> None:
+        """
+        Take note of a new *certificate* of this process's making.
+        """
+        self.certificate, self.history, self.is_issued_here, self.failing_with = certificate, history, True, ""
+
+    def replaced_at(self, directory: str) -> CertificateBundle | None:
+        """
+        Give the certificate that a new one from *directory*'s CA will replace there, or None.
+        """
+        certificate = self.certificate
+        return certificate.bundle if certificate is not None and certificate.directory == directory else None
 
     def is_valid(self, now: datetime) -> bool:
         """
@@ -66,9 +88,26 @@ class Standing:
     @property
     def urgency(self) -> float:
         """
-        Give the moment when something is lost: first those that expire, then those that never had one.
+        Give a number that is less for those who go first: those that expire, those that never had one, and retries.
         """
-        return math.inf if self.certificate is None else self.certificate.bundle.not_after.timestamp()
+        if self.certificate is not None:
+            return self.certificate.bundle.not_after.timestamp()
+        return math.inf if self.history.consecutive_failures else _NEVER_HAD_ONE
+
+    def priority(self, now: datetime) -> Priority:
+        """
+        Tell what goes before it and what after, while no client waits for it.
+        """
+        if self.certificate is not None:
+            return Priority.EXPIRING if schedule.is_near_expiry(self.certificate.bundle, now) else Priority.RENEWAL
+        return Priority.RETRY if self.history.consecutive_failures else Priority.NEW
+
+    def demand(self, priority: Priority, directory: str, now: datetime) -> Demand:
+        """
+        Give what an order from *directory*'s CA demands of that CA's limits.
+        """
+        is_renewal = self.replaced_at(directory) is not None
+        return Demand(self.name.text, priority, is_renewal=is_renewal)
 
     def state(self, now: datetime, *, is_running: bool) -> NameState:
         """
@@ -79,7 +118,7 @@ class Standing:
             state=self._word(is_valid=self.is_valid(now), is_running=is_running),
             not_after=None if certificate is None else certificate.bundle.not_after,
             renew_at=None if certificate is None else certificate.renew_at,
-            last_error=self.history.last_error or (_CUT_OFF if self.waits_until else ""),
+            last_error=self.history.last_error or (self.waits_because or _CUT_OFF if self.waits_until else ""),
             next_attempt_at=self.waits_until or self.history.next_attempt_at,
             directory="" if certificate is None else certificate.directory,
         )

@@ -1,5 +1,6 @@
 """
-The store: certificates with their keys, the history of each name, the accounts; on SQLite, in a thread of its own.
+The store: certificates with their keys, each name's history and order under way, the accounts; on SQLite, in a thread
+of its own.
 
 Whoever awaits a method gets the outcome of a transaction that is on the disk, and the reactor never waits for a disk.
 A damaged row or file is put aside (kept, named in the log), and what can still be read stays. The store says what
@@ -20,17 +21,17 @@ from sptls.certs import schedule
 from sptls.certs.records import NO_HISTORY, History, Loaded, StoredCertificate
 from sptls.certs.store_file import StoreFile
 from sptls.clock import wall_time
-from sptls.interfaces import IAccounts
+from sptls.interfaces import IAcmeRecords
 from sptls.names import HostName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from pem import AbstractPEMObject
     from twisted.internet.interfaces import IReactorFromThreads
 
-    from sptls.certs.records import AccountRecord
+    from sptls.certs.records import AccountRecord, Deployment, OrderRecord
     from sptls.clock import WallClock
 
 T = TypeVar("T")
@@ -107,7 +108,7 @@ class InlineWorker:
         """
 
 
-@implementer(IAccounts)
+@implementer(IAcmeRecords)
 class Store:
     """
     The store at *path*. Every method may raise `StoreError`; what was stored before then still is.
@@ -147,9 +148,15 @@ class Store:
         """
         return await self._worker.run(self._file.load)
 
+    async def copy_if_due(self) -> None:
+        """
+        Copy the whole store to a file beside it, once a day: where a store that is lost is filled from.
+        """
+        await self._worker.run(self._file.copy_if_due)
+
     async def put_certificate(self, certificate: StoredCertificate, history: History = NO_HISTORY) -> None:
         """
-        Store *certificate* in the place of the name's old one, and *history*, in one transaction.
+        Store *certificate* in the place of the name's old one, and *history*, and forget its order: in one transaction.
 
         Raises:
             BadCertificate: it can't be served for the name now; nothing is changed.
@@ -162,9 +169,21 @@ class Store:
         """
         await self._worker.run(partial(self._file.put_history, name, history))
 
+    async def put_limits(self, directory: str, entries: Mapping[str, float]) -> None:
+        """
+        Store some entries (key → epoch seconds) of the ledger of *directory*'s CA; those that are over are dropped.
+        """
+        await self._worker.run(partial(self._file.put_limits, directory, dict(entries)))
+
+    async def put_deployments(self, deployments: Mapping[HostName, Deployment]) -> None:
+        """
+        Store how far the certificates of some names have come, in one transaction.
+        """
+        await self._worker.run(partial(self._file.put_deployments, dict(deployments)))
+
     async def remove(self, name: HostName) -> None:
         """
-        Forget *name*: its certificate and its history.
+        Forget *name*: its certificate, its history, its deployment, and its order.
         """
         await self._worker.run(partial(self._file.remove, name))
 
@@ -185,6 +204,24 @@ class Store:
         Store the account at *directory*, in the place of an old one.
         """
         await self._worker.run(partial(self._file.put_account, directory, record))
+
+    async def order(self, name: HostName) -> OrderRecord | None:
+        """
+        Give the order under way for *name*, or None when there is none that can be read.
+        """
+        return await self._worker.run(partial(self._file.order, name))
+
+    async def put_order(self, record: OrderRecord) -> None:
+        """
+        Store the order under way for a name, in the place of an old one.
+        """
+        await self._worker.run(partial(self._file.put_order, record))
+
+    async def remove_order(self, name: HostName) -> None:
+        """
+        Forget the order under way for *name*.
+        """
+        await self._worker.run(partial(self._file.remove_order, name))
 
     # The calls of txacme.interfaces.ICertificateStore
 

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import attrs
 from twisted.logger import Logger
 
-from sptls.certs import rows, schema
+from sptls.certs import copies, rescue, rows, schema
 from sptls.certs.bundle import check
 from sptls.certs.records import NO_HISTORY, History, Loaded
 from sptls.errors import StoreError
+from sptls.names import HostName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from sptls.certs.records import AccountRecord, StoredCertificate
+    from sptls.certs.records import AccountRecord, Deployment, OrderRecord, StoredCertificate
     from sptls.clock import WallClock
-    from sptls.names import HostName
 
 T = TypeVar("T")
 
@@ -31,7 +31,10 @@ _log = Logger()
 
 _ALL_CERTIFICATES: Final = f"SELECT {rows.CERTIFICATE_COLUMNS}, rowid FROM certificate"  # noqa: S608 - constants
 _ALL_HISTORIES: Final = f"SELECT {rows.HISTORY_COLUMNS} FROM history"  # noqa: S608 - constants
+_ALL_DEPLOYMENTS: Final = f"SELECT {rows.DEPLOYMENT_COLUMNS} FROM deployment"  # noqa: S608 - constants
 _ACCOUNT: Final = f"SELECT {rows.ACCOUNT_COLUMNS} FROM account WHERE directory = ?"  # noqa: S608 - constants
+_ORDER: Final = f"SELECT {rows.ORDER_COLUMNS} FROM acme_order WHERE name = ?"  # noqa: S608 - constants
+_DELETE_ORDER: Final = "DELETE FROM acme_order WHERE name = ?"
 _SET_ASIDE: Final = (
     f"INSERT INTO set_aside (at, reason, {rows.CERTIFICATE_COLUMNS}) "  # noqa: S608 - constants
     f"SELECT ?, ?, {rows.CERTIFICATE_COLUMNS} FROM certificate WHERE rowid = ?"
@@ -79,14 +82,32 @@ class StoreFile:
         try:
             # Not by `_write`: after a rescue the numbers would be other rows'.
             if damaged_rows:
-                self._attempt(_transaction(lambda connection: _set_rows_aside(connection, damaged_rows, at, "damaged")))
+                self._attempt(_transaction(lambda connection: self._replace_rows(connection, damaged_rows, at)))
+                loaded = attrs.evolve(self._do(_read_all)[0], damaged=loaded.damaged)
         except sqlite3.Error as error:  # a disk that is full or read-only must not keep the rest from being served
             _log.error("damaged certificates stay where they are: {error}", error=error)
         return attrs.evolve(loaded, damaged=(*self._damaged, *loaded.damaged))
 
+    def _replace_rows(self, connection: sqlite3.Connection, numbers: list[int], at: int) -> None:
+        """
+        Set damaged certificates aside; those that the daily copy has take their places.
+        """
+        _set_rows_aside(connection, numbers, at, "damaged")
+        brought = copies.fill(connection, self._path)
+        if brought:
+            _log.info("instead of damaged certificates {brought}", brought=brought)
+
+    def copy_if_due(self) -> None:
+        """
+        Make the daily copy, if it is a day old, of a file that was looked through; what is broken is rescued first.
+        """
+        if rescue.is_copy_due(copies.made_at(self._path), self._now()):
+            self._rescue_if_broken()
+            self._do(lambda connection: copies.make(connection, self._path, self._now()))
+
     def put_certificate(self, certificate: StoredCertificate, history: History) -> None:
         """
-        Put *certificate* in the place of the name's old one, and *history*.
+        Put *certificate* in the place of the name's old one, and *history*; no order is under way any more.
 
         Raises:
             BadCertificate: it can't be served for the name now; nothing is changed.
@@ -97,6 +118,7 @@ class StoreFile:
         def put(connection: sqlite3.Connection) -> None:
             _put(connection, "certificate", rows.CERTIFICATE_COLUMNS, row)
             _put_history(connection, certificate.name, history)
+            connection.execute(_DELETE_ORDER, (certificate.name.text,))
 
         self._write(put)
 
@@ -106,14 +128,42 @@ class StoreFile:
         """
         self._write(lambda connection: _put_history(connection, name, history))
 
+    def put_limits(self, directory: str, entries: Mapping[str, float]) -> None:
+        """
+        Put *entries* of *directory*'s ledger in the place of their old ones; those that say nothing more are dropped.
+        """
+        wanted, now = [(directory, entry, moment) for entry, moment in entries.items()], self._now().timestamp()
+
+        def put(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM ca_limit WHERE moment < ?", (now,))
+            connection.executemany(
+                "INSERT OR REPLACE INTO ca_limit (directory, entry, moment) VALUES (?, ?, ?)", wanted
+            )
+
+        self._write(put)
+
+    def put_deployments(self, deployments: Mapping[HostName, Deployment]) -> None:
+        """
+        Put *deployments* in the place of their names' old ones.
+        """
+        wanted = [rows.deployment_row(name, deployment) for name, deployment in deployments.items()]
+
+        def put(connection: sqlite3.Connection) -> None:
+            for row in wanted:
+                _put(connection, "deployment", rows.DEPLOYMENT_COLUMNS, row)
+
+        self._write(put)
+
     def remove(self, name: HostName) -> None:
         """
-        Forget *name*: its certificate and its history.
+        Forget *name*: its certificate, its history, its deployment, and its order.
         """
 
         def remove(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM certificate WHERE name = ?", (name.text,))
             connection.execute("DELETE FROM history WHERE name = ?", (name.text,))
+            connection.execute("DELETE FROM deployment WHERE name = ?", (name.text,))
+            connection.execute(_DELETE_ORDER, (name.text,))
 
         self._write(remove)
 
@@ -147,6 +197,39 @@ class StoreFile:
         row = rows.account_row(directory, account)
         self._write(lambda connection: _put(connection, "account", rows.ACCOUNT_COLUMNS, row))
 
+    def order(self, name: HostName) -> OrderRecord | None:
+        """
+        Give the order that is under way for *name*, or None when there is none that can be read.
+        """
+        row = self._do(lambda connection: connection.execute(_ORDER, (name.text,)).fetchone())
+        try:
+            return None if row is None else rows.order_of(row)
+        except rows.DamagedRowError as error:
+            _log.error("{name}: the stored order is damaged and ignored: {error}", name=name, error=error)
+            return None
+
+    def put_order(self, order: OrderRecord) -> None:
+        """
+        Put *order* in the place of an old one for its name; orders that have expired are dropped.
+        """
+        row, now = rows.order_row(order), rows.microseconds(self._now())
+
+        def put(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM acme_order WHERE expires < ?", (now,))
+            _put(connection, "acme_order", rows.ORDER_COLUMNS, row)
+
+        self._write(put)
+
+    def remove_order(self, name: HostName) -> None:
+        """
+        Forget the order for *name*.
+        """
+
+        def remove(connection: sqlite3.Connection) -> None:
+            connection.execute(_DELETE_ORDER, (name.text,))
+
+        self._write(remove)
+
     def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
         self._do(_transaction(work))
 
@@ -167,13 +250,32 @@ class StoreFile:
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._connection is None:
-            self._connection = schema.connect(self._path, self._busy_seconds)
+            self._connection = self._opened()
         try:
             return work(self._connection)
         except BaseException:
             # Closing rolls back. The next use opens the file as it is then: writable again, or replaced.
             self.close()
             raise
+
+    def _opened(self) -> sqlite3.Connection:
+        """
+        Open the file; one that is missing or empty is filled from its daily copy.
+        """
+        is_copy_needed = copies.is_needed(self._path)
+        connection = schema.connect(self._path, self._busy_seconds)
+        if is_copy_needed:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                brought = copies.fill(connection, self._path)
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.close()
+                # Or the next start would take it for one that has always been empty.
+                self._path.unlink(missing_ok=True)
+                raise
+            self._say(f"the store {self._path} was missing or empty; {brought}")
+        return connection
 
     def _rescue_if_broken(self) -> None:
         """
@@ -188,8 +290,17 @@ class StoreFile:
 
     def _rescue(self, fault: object) -> None:
         self.close()
-        self._connection, kept = schema.rescue(self._path, self._now())
-        damage = f"the store {self._path} was damaged ({fault}); it is kept as {kept}, what could be read was copied"
+        brought = ""
+
+        def fill(fresh: sqlite3.Connection) -> None:
+            nonlocal brought
+            brought = copies.fill(fresh, self._path)
+
+        self._connection, kept = schema.rescue(self._path, self._now(), fill)
+        what = f"the store {self._path} was damaged ({fault}); it is kept as {kept}, what could be read was copied"
+        self._say(f"{what}; {brought}" if brought else what)
+
+    def _say(self, damage: str) -> None:
         self._damaged = (*self._damaged, damage)
         _log.error("{damage}", damage=damage)
 
@@ -229,19 +340,42 @@ def _read_all(connection: sqlite3.Connection) -> tuple[Loaded, list[int]]:
             certificates[certificate.name] = certificate
     for damage in damaged:
         _log.error("{damage}", damage=damage)
-    return Loaded(certificates, _read_histories(connection), tuple(damaged)), damaged_rows
+    histories = _read_notes(connection, _ALL_HISTORIES, rows.history_of)
+    deployments = _read_notes(connection, _ALL_DEPLOYMENTS, rows.deployment_of)
+    loaded = Loaded(
+        certificates, histories, tuple(damaged), deployments, _read_orders(connection), _read_limits(connection)
+    )
+    return loaded, damaged_rows
 
 
-def _read_histories(connection: sqlite3.Connection) -> dict[HostName, History]:
-    histories = {}
-    for row in connection.execute(_ALL_HISTORIES):
+def _read_orders(connection: sqlite3.Connection) -> frozenset[HostName]:
+    names = [name for (name,) in connection.execute("SELECT name FROM acme_order")]
+    return frozenset(HostName(name) for name in names if isinstance(name, str))
+
+
+def _read_limits(connection: sqlite3.Connection) -> dict[str, dict[str, float]]:
+    limits: dict[str, dict[str, float]] = {}
+    for directory, entry, moment in connection.execute("SELECT directory, entry, moment FROM ca_limit"):
+        if isinstance(moment, float):  # anything else was damaged, and is no loss
+            limits.setdefault(directory, {})[entry] = moment
+    return limits
+
+
+def _read_notes(
+    connection: sqlite3.Connection, query: str, note_of: Callable[[rows.Row], tuple[HostName, T]]
+) -> dict[HostName, T]:
+    """
+    Give what *query* finds by name, without what is damaged: less is lost than if nothing could be loaded.
+    """
+    notes = {}
+    for row in connection.execute(query):
         try:
-            name, history = rows.history_of(row)
+            name, note = note_of(row)
         except rows.DamagedRowError as error:
-            _log.error("the history of {name} is damaged and ignored: {error}", name=row[0], error=error)
+            _log.error("what is stored of {name} is damaged and ignored: {error}", name=row[0], error=error)
         else:
-            histories[name] = history
-    return histories
+            notes[name] = note
+    return notes
 
 
 def _put_history(connection: sqlite3.Connection, name: HostName, history: History) -> None:

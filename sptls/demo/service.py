@@ -62,6 +62,7 @@ def _refuse_others(overrides: Overrides) -> None:
         "--upstream": overrides.upstream,
         "--https": overrides.https,
         "--http": overrides.http,
+        "--renew-only": overrides.renew_only,
     }
     given = tuple(Fault(flag, "does not go with --demo, which decides it") for flag, value in flags.items() if value)
     if given:

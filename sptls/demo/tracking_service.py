@@ -1,8 +1,8 @@
 """
 A tracking service for the demo: answers clicks, opens, unsubscribes and deep links as the real one does.
 
-Serves HTTPS on a free loopback port, with a certificate from a root of its own. What it answers follows SparkPost's
-documents; it records nothing.
+Serves HTTPS with a certificate from a root of its own, on a free loopback port or where it is told to. What it answers
+follows SparkPost's documents; it records nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sptls.certs.csr import generate_key
 from sptls.certs.internal import CERTIFICATE_FILE, open_root
 from sptls.certs.pem import certificate_from_der, key_from_der
 from sptls.names import HostName
-from sptls.ops.admin import QuietSite
+from sptls.ops.pages import QuietSite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,11 +131,23 @@ class TrackingServiceAddress:
 
 class DemoTrackingService:
     """
-    The service on a free loopback port, from `start` to `stop`; its root is kept in *directory*.
+    The service at *address* and *port* (0: a free one), from `start` to `stop`; its root is kept in *directory*.
+
+    *host* is the name that clients know it by.
     """
 
-    def __init__(self, reactor: IReactorSSL, directory: Path, wall_clock: WallClock) -> None:
+    def __init__(
+        self,
+        reactor: IReactorSSL,
+        directory: Path,
+        wall_clock: WallClock,
+        *,
+        host: HostName = HOST,
+        address: str = ADDRESS,
+        port: int = 0,
+    ) -> None:
         self._reactor, self._directory, self._wall_clock = reactor, directory, wall_clock
+        self._host, self._where = host, (address, port)
         self._port: IListeningPort | None = None
 
     def start(self) -> TrackingServiceAddress:
@@ -144,19 +156,20 @@ class DemoTrackingService:
 
         Raises:
             StartError: the root can't be read or made.
-            CannotListenError: there is no free port.
+            CannotListenError: the port is taken, or there is no free one.
         """
         now = self._wall_clock()
-        bundle = open_root(self._directory, now).issue(HOST, generate_key("ec-p256"), now)
+        bundle = open_root(self._directory, now).issue(self._host, generate_key("ec-p256"), now)
         options = CertificateOptions(
             # Twisted takes cryptography's objects (pyOpenSSL's are deprecated); its annotations do not say so yet.
             key_from_der(bundle.key),  # type: ignore[arg-type]
             certificate_from_der(bundle.chain[0]),  # type: ignore[arg-type]
         )
         site = QuietSite(TrackingService())  # type: ignore[no-untyped-call] # twisted.web has no annotations
-        self._port = port = self._reactor.listenSSL(0, site, options, interface=ADDRESS)
+        where, number = self._where
+        self._port = port = self._reactor.listenSSL(number, site, options, interface=where)
         address = cast("IPv4Address", port.getHost())
-        return TrackingServiceAddress(HOST.text, address.port, self._directory / CERTIFICATE_FILE)
+        return TrackingServiceAddress(self._host.text, address.port, self._directory / CERTIFICATE_FILE)
 
     async def stop(self) -> None:
         """

@@ -5,20 +5,30 @@ Gathers what the parts know into the values of `status`.
 from __future__ import annotations
 
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
-from sptls.ops.status import DomainStatus, http_json, own_state, status_json
+from sptls.ops.status import (
+    DomainStatus,
+    Reading,
+    http_json,
+    ordered_status,
+    own_state,
+    reading_json,
+    status_text,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from sptls.certs.own import OwnCertificates
     from sptls.certs.renewer import Renewer
     from sptls.clock import WallClock
     from sptls.config import Config
+    from sptls.deploy.plan import DeployState
+    from sptls.names import HostName
     from sptls.proxy.access_log import AccessLog
     from sptls.proxy.gateway import Gateway
     from sptls.proxy.upstream import Upstreams
@@ -42,23 +52,32 @@ class Report:
         upstreams: Upstreams,
         access_log: AccessLog,
         wall_clock: WallClock,
+        deploy_state: Callable[[HostName], DeployState | None],
     ) -> None:
         self.config = config
-        self._renewer, self._served, self._own, self._tls = renewer, served, own, tls
+        self._renewer, self._served, self.own, self._tls = renewer, served, own, tls
         self._gateway, self._upstreams, self._access_log = gateway, upstreams, access_log
-        self._wall_clock = wall_clock
+        self._wall_clock, self._deploy_state = wall_clock, deploy_state
         self._started_at: datetime = wall_clock()
+        self._reading = Reading(self._started_at)
 
-    def status(self) -> dict[str, Any]:
+    def was_read(self, reading: Reading) -> None:
         """
-        Give the whole status, as plain values.
+        Take note that the configuration was read again, and what came of it.
+        """
+        self._reading = reading
+
+    def status(self) -> Iterator[str]:
+        """
+        Give the whole status as JSON, in pieces that are made as they are asked for.
         """
         counters = self._gateway.counters
-        return status_json(
+        return status_text(
             version=metadata.version("sptls"),
             serving=not self._gateway.finishing,
             started_at=self._started_at,
-            domains=self._domains(),
+            domains=self.domains(domain.name for domain in self.config.domains),
+            configuration=reading_json(self._reading),
             connections={"open": len(self._gateway.connections)},
             tls=attrs.asdict(self._tls.counts),
             http=http_json(counters),
@@ -66,24 +85,20 @@ class Report:
             access_log={"dropped_lines": self._access_log.dropped_lines},
         )
 
-    def _domains(self) -> Iterator[DomainStatus]:
-        now = self._wall_clock()
-        own = {one.name: one for one in self._own.statuses()}
-        for domain in self.config.domains:
-            brought = own.get(domain.name)
+    def domains(self, names: Iterable[HostName]) -> Iterator[DomainStatus]:
+        """
+        Tell how each of *names* stands; one that is not served is left out.
+        """
+        now, directories = self._wall_clock(), [acme.directory for acme in self.config.cas]
+        own = {one.name: one for one in self.own.statuses()}
+        for name in names:
+            brought = own.get(name)
             if brought is not None:
                 problems = (*brought.faults, brought.trouble) if brought.trouble else brought.faults
                 state = own_state(brought.bundle, problems, now)
-                yield DomainStatus(domain.name.text, state, "own", brought.bundle, problem="; ".join(problems))
+                yield DomainStatus(name.text, state, "own", brought.bundle, problem="; ".join(problems))
                 continue
-            state_of = self._renewer.state(domain.name)
+            state_of = self._renewer.state(name)
             if state_of is not None:
-                yield DomainStatus(
-                    domain.name.text,
-                    state_of.state,
-                    self.config.acme.directory,
-                    self._served.bundle_for(domain.name),
-                    state_of.renew_at,
-                    state_of.next_attempt_at,
-                    state_of.last_error,
-                )
+                status = ordered_status(name, state_of, self._served.bundle_for(name), directories)
+                yield attrs.evolve(status, deployment=self._deploy_state(name))

@@ -6,15 +6,19 @@ Pure: it is given what the parts know. Nothing secret is in what they give, and 
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from sptls.certs.bundle import CertificateBundle
+    from sptls.certs.standing import NameState
+    from sptls.deploy.plan import DeployState
+    from sptls.names import HostName
     from sptls.proxy.counters import Counters
 
 
@@ -23,7 +27,9 @@ class DomainStatus:
     """
     One domain: its *state* in a word, the certificate that is served (None: none), and what comes next.
 
-    *source* is the ACME directory, "internal", or "own". *problem* is the last failure or fault, "" when all is well.
+    *source* is where that certificate came from (without one: where it is to come from): an ACME directory's URL,
+    "internal", or "own". *problem* is the last failure or fault, "" when all is well. *deployment* tells of its files
+    for another server, where there are any.
     """
 
     name: str
@@ -33,6 +39,29 @@ class DomainStatus:
     renew_at: datetime | None = None
     next_attempt_at: datetime | None = None
     problem: str = ""
+    deployment: DeployState | None = None
+
+
+@attrs.frozen
+class Reading:
+    """
+    What came of reading the configuration: when, its *faults* (then the old one is in force), what waits for a restart.
+    """
+
+    read_at: datetime
+    faults: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+
+
+def reading_json(reading: Reading) -> dict[str, Any]:
+    """
+    Give what ``/status`` says of the configuration.
+    """
+    return {
+        "read_at": _moment(reading.read_at),
+        "faults": list(reading.faults),
+        "needs_restart": list(reading.needs_restart),
+    }
 
 
 def own_state(bundle: CertificateBundle, faults: tuple[str, ...], now: datetime) -> str:
@@ -42,6 +71,39 @@ def own_state(bundle: CertificateBundle, faults: tuple[str, ...], now: datetime)
     if bundle.not_after <= now:
         return "expired"
     return "faulty" if faults else "valid"
+
+
+def ordered_state(state: str, source: str, directories: Container[str]) -> str:
+    """
+    Give the word for an ordered certificate, of which the renewer says *state*.
+
+    One from another *source* than the *directories* that are configured now (staging, before production) is served
+    until its successor comes, but never said to be good. A failure is the worse news, and stays.
+    """
+    return "replacing" if source not in directories and state in {"valid", "renewing"} else state
+
+
+def ordered_status(
+    name: HostName, state: NameState, bundle: CertificateBundle | None, directories: Sequence[str]
+) -> DomainStatus:
+    """
+    Give the status of a *name* whose certificate is ordered, from one of *directories* as they are configured now.
+    """
+    source = state.directory or directories[0]
+    word = ordered_state(state.state, source, directories)
+    return DomainStatus(name.text, word, source, bundle, state.renew_at, state.next_attempt_at, state.last_error)
+
+
+def deployment_json(deployment: DeployState) -> dict[str, Any]:
+    """
+    Give what ``/status`` says of a domain's files for another server.
+    """
+    return {
+        "state": deployment.state,
+        "serial": deployment.serial or None,
+        "next_attempt_at": _moment(deployment.next_attempt_at),
+        "problem": deployment.last_error or None,
+    }
 
 
 def domain_json(domain: DomainStatus) -> dict[str, Any]:
@@ -60,27 +122,27 @@ def domain_json(domain: DomainStatus) -> dict[str, Any]:
         "renew_at": _moment(domain.renew_at),
         "next_attempt_at": _moment(domain.next_attempt_at),
         "problem": domain.problem or None,
+        "deployment": None if domain.deployment is None else deployment_json(domain.deployment),
     }
 
 
-def status_json(
-    *, version: str, serving: bool, started_at: datetime, domains: Iterable[DomainStatus], **parts: Any
-) -> dict[str, Any]:
+def status_text(
+    *, version: str, serving: bool, started_at: datetime | None, domains: Iterable[DomainStatus], **parts: Any
+) -> Iterator[str]:
     """
-    Give the whole of ``/status``; *parts* are sections that hold plain values already.
+    Give the whole of ``/status`` as JSON, in pieces of a domain each; *parts* are sections of plain values.
+
+    The *domains* are asked for one by one, as the pieces are: 100,000 of them take a second. *started_at* is None
+    where no daemon runs.
     """
-    listed = [domain_json(domain) for domain in domains]
+    # No indent: with one, json leaves its C encoder.
+    head = {"version": version, "serving": serving, "started_at": _moment(started_at), **parts}
+    yield json.dumps(head)[:-1] + ', "domains": ['
     states: dict[str, int] = {}
-    for domain in listed:
-        states[domain["state"]] = states.get(domain["state"], 0) + 1
-    return {
-        "version": version,
-        "serving": serving,
-        "started_at": _moment(started_at),
-        "states": states,
-        "domains": listed,
-        **parts,
-    }
+    for index, domain in enumerate(domains):
+        states[domain.state] = states.get(domain.state, 0) + 1
+        yield (", " if index else "") + json.dumps(domain_json(domain))
+    yield '], "states": ' + json.dumps(states) + "}\n"
 
 
 def http_json(counters: Counters) -> dict[str, Any]:

@@ -94,6 +94,13 @@ class ClientConnection:
         self._wait_in(None)
         self.transport.abortConnection()
 
+    def last_write_comes(self) -> None:
+        """
+        Take note that the connection closes after the next write: over TLS, both make one packet (3 % of a click).
+        """
+        if self.tls:
+            cast("TlsTransport", self.transport).gather_for_close()
+
     def _begin_on(self, transport: ITransport, producer: IPushProducer) -> None:
         """
         Take *transport*, which is TLS if it has a ``certificate``; *producer* is told when the client takes too little.

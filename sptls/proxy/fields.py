@@ -14,7 +14,7 @@ DIGITS = b"0123456789"
 # RFC 9110 §5.6.2. Tables like these are deleted from a text; what is left over is what doesn't belong there.
 TOKEN = LETTERS + DIGITS + b"!#$%&'*+-.^_`|~"
 # Everything but line ends, and NUL, VT and FF, which other readers take for an end or for a space.
-_NO_END = bytes(byte for byte in range(0x100) if byte not in b"\r\n\0\v\f")
+NO_END = bytes(byte for byte in range(0x100) if byte not in b"\r\n\0\v\f")
 # 19 digits hold every length there is (2**63 has 19); more are an attack on somebody's integers.
 _MAX_LENGTH_DIGITS = 19
 
@@ -37,7 +37,7 @@ def read_fields(head: bytes, lines: list[bytes], framing: frozenset[bytes]) -> t
     scripts write them into cookies.
     """
     # What the table leaves over must be the line ends, all of them and nothing else.
-    if head.translate(None, _NO_END) != b"\r\n" * (len(lines) - 1):
+    if head.translate(None, NO_END) != b"\r\n" * (len(lines) - 1):
         raise HeadError(400, "a bare CR or LF, or a forbidden control character")
     del lines[0]
     fields: Fields = []

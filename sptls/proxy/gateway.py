@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from sptls.proxy.headers import http_date
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from sptls.proxy.head import RequestHead
     from sptls.proxy.log_line import LogEntry
     from sptls.proxy.route import Site
+
+_log = Logger()
 
 # The longest silence in a request's content. nginx's client_body_timeout.
 BODY_SECONDS: Final = 60.0
@@ -82,20 +85,25 @@ class Gateway:
     """
     The shared surroundings of all clients' connections; *sites* may be replaced at any time (reload).
 
-    *tokens* maps open http-01 tokens to key authorizations; *now* gives wall-clock epoch seconds.
+    *tokens* maps open http-01 tokens to key authorizations; *now* gives wall-clock epoch seconds. *has_certificate*
+    tells whether a host has a valid certificate in what is served; *https_port* is where it is served.
     """
 
     __slots__ = (
+        "_call_later",
         "_date",
         "_date_second",
         "_drained",
+        "_soon",
         "access_log",
         "body",
         "connections",
         "counters",
         "finishing",
         "first",
+        "has_certificate",
         "head",
+        "https_port",
         "idle",
         "limits",
         "linger",
@@ -119,8 +127,11 @@ class Gateway:
         clock: IReactorTime,
         now: Callable[[], float],
         counters: Counters,
+        has_certificate: Callable[[bytes], bool] = lambda _: False,
+        https_port: int = 443,
     ) -> None:
         self.sites, self.tokens = sites, tokens
+        self.has_certificate, self.https_port = has_certificate, https_port
         self.upstreams, self.access_log, self.counters, self.limits = upstreams, access_log, counters, limits
         self.head, self.idle = deadlines.queue(limits.head_seconds), deadlines.queue(limits.idle_seconds)
         self.body, self.write = deadlines.queue(BODY_SECONDS), deadlines.queue(WRITE_SECONDS)
@@ -129,6 +140,8 @@ class Gateway:
         self.connections: set[Finishes] = set()
         self.finishing = False
         self._drained: Deferred[None] | None = None
+        self._call_later = clock.callLater
+        self._soon: list[Callable[[], None]] = []
         self._date, self._date_second = b"", -1
 
     def date(self) -> bytes:
@@ -139,6 +152,14 @@ class Gateway:
         if second != self._date_second:
             self._date, self._date_second = http_date(second), second
         return self._date
+
+    def soon(self, flush: Callable[[], None]) -> None:
+        """
+        Call *flush* when all that is there to be read now has been: once for many answers costs less than for each.
+        """
+        if not self._soon:
+            self._call_later(0, self._flush_all)
+        self._soon.append(flush)
 
     def opened(self, connection: Finishes) -> None:
         """
@@ -176,3 +197,11 @@ class Gateway:
         """
         for connection in list(self.connections):
             connection.abort()
+
+    def _flush_all(self) -> None:
+        flushes, self._soon = self._soon, []
+        for flush in flushes:
+            try:
+                flush()
+            except Exception:  # noqa: BLE001 - one connection's fault must not keep the others' answers back
+                _log.failure("answers could not be written")

@@ -30,7 +30,7 @@ _KEPT_LINE_BYTES = 1024
 # Every registered method is spelled so, and nginx refuses all others: no service behind one has ever seen them.
 _METHOD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
 # No controls, no space. Bytes from 0x80 on, quotes, `#`: mail clients send them and nginx passes them on.
-_TARGET = bytes(byte for byte in range(0x21, 0x100) if byte != 0x7F)
+TARGET = bytes(byte for byte in range(0x21, 0x100) if byte != 0x7F)
 # RFC 3986 §3.2.2: unreserved, percent-encoded, sub-delims.
 _REGISTERED_NAME = LETTERS + DIGITS + b"-._~%!$&'()*+,;="
 _IP_LITERAL = DIGITS + b"abcdefABCDEF:."
@@ -148,13 +148,13 @@ def _request(head: bytes, size: int, start: int, limits: LimitsConfig) -> Reques
         target,
         version,
         fields,
-        None if authority is None else _host(authority),
+        None if authority is None else host_of(authority),
         authority or b"",
         origin_target,
         content_length,
         chunked,
         keep_alive,
-        b"expect" in seen and _expects_continue(seen[b"expect"], version) and bool(chunked or content_length),
+        b"expect" in seen and expects_continue(seen[b"expect"], version) and bool(chunked or content_length),
         size,
         request_line,
         options,
@@ -171,7 +171,7 @@ def _unfinished_request(buffer: bytes | bytearray, start: int, limits: LimitsCon
     elif line := bytes(buffer[start:]).removesuffix(b"\r"):
         # TLS on port 80 and the like end here; so does a target that is too long, before the rest of it is sent.
         method, target, version = _split_request_line(line)
-        _check_method(method)
+        check_method(method)
         if len(target) > limits.target_bytes:
             raise _too_long()
         if len(version) > len(b"HTTP/1.1"):
@@ -187,12 +187,12 @@ def _request_line(line: bytes, limits: LimitsConfig) -> tuple[bytes, bytes, byte
     """
     method, target, version = _split_request_line(line)
     if method not in _USUAL_METHODS:
-        _check_method(method)
+        check_method(method)
     if len(target) > limits.target_bytes:
         raise _too_long()
     if version not in _VERSIONS:
         version = _odd_version(version)
-    if target.translate(None, _TARGET):
+    if target.translate(None, TARGET):
         raise HeadError(400, "the request target has a control character")
     return method, target, version[5:]
 
@@ -203,7 +203,10 @@ def _split_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     return method, target, version
 
 
-def _check_method(method: bytes) -> None:
+def check_method(method: bytes) -> None:
+    """
+    Refuse what can't be a method.
+    """
     if not method or method[: _MAX_METHOD_BYTES + 1].translate(None, _METHOD):
         raise HeadError(400, "the request doesn't start with a method")
     if len(method) > _MAX_METHOD_BYTES:
@@ -246,7 +249,7 @@ def _destination(method: bytes, target: bytes, version: bytes, hosts: list[bytes
     if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
         return authority, target
     if authority is not None:
-        _host(authority)  # the target's goes before it, but a broken one is refused all the same
+        host_of(authority)  # the target's goes before it, but a broken one is refused all the same
     return _absolute_form(method, target)
 
 
@@ -263,7 +266,7 @@ def _absolute_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     return authority, b"/" + origin
 
 
-def _host(authority: bytes) -> bytes:
+def host_of(authority: bytes) -> bytes:
     """
     Give the host of *authority*, which is a host and at most a port (RFC 9110 §7.2); user names are refused.
     """
@@ -301,7 +304,7 @@ def _request_framing(seen: Seen, version: bytes, limits: LimitsConfig) -> tuple[
     return length, False
 
 
-def _expects_continue(values: list[bytes], version: bytes) -> bool:
+def expects_continue(values: list[bytes], version: bytes) -> bool:
     """
     Tell whether the client waits for 100 (RFC 9110 §10.1.1), which knows no other expectation.
     """

@@ -51,6 +51,7 @@ _NOT_UPSTREAM = _HOP_BY_HOP | _CLAIM_SPELLINGS | {b"expect", b"forwarded", b"hos
 _OTHER_STATUS = (b"Error", b"The request could not be answered.")
 # The reasons are RFC 9110's, the sentences for a person who followed a link.
 _STATUS: Final = {
+    308: (b"Permanent Redirect", b"This page is at the same address with https."),
     400: (b"Bad Request", b"The request could not be understood."),
     404: (b"Not Found", b"There is no such page."),
     405: (b"Method Not Allowed", b"That is not possible here."),
@@ -133,6 +134,21 @@ def for_client(head: ResponseHead, request: RequestHead, body: ResponseBody, kee
     return b"".join(pieces)
 
 
+def client_fields(head: ResponseHead) -> Fields:
+    """
+    Give the response fields for an HTTP/2 client (RFC 9113 §8.3.2), the status first; framing is its own.
+    """
+    dropped = _HOP_BY_HOP.union(head.connection_options) if head.connection_options else _HOP_BY_HOP
+    fields = [(b":status", b"%d" % head.status)]
+    for name, value in head.fields:
+        lower = name.lower()
+        if lower not in dropped:
+            fields.append((lower, value))
+    if head.content_length is not None and head.status != 204:
+        fields.append((b"content-length", b"%d" % head.content_length))
+    return fields
+
+
 def _framing_fields(head: ResponseHead, framing: ResponseBody) -> bytes:
     if isinstance(framing, Chunked):
         return b"Transfer-Encoding: chunked\r\n"
@@ -158,6 +174,7 @@ def own_response(
     version: bytes = b"1.1",
     date: bytes = b"",
     retry_after_seconds: int | None = None,
+    location: bytes | None = None,
 ) -> bytes:
     """
     Give a whole answer of our own, content included (but to HEAD); *version* is the request's, *date* is `http_date`'s.
@@ -170,6 +187,9 @@ def own_response(
         pieces.append(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")  # RFC 9110 §15.5.6 wants it
     if retry_after_seconds is not None:
         pieces.append(b"Retry-After: %d\r\n" % retry_after_seconds)
+    if location is not None:
+        # Not to be remembered, as Cache-Control says: the domain may have to go back to http.
+        pieces.append(b"Location: %b\r\n" % location)
     pieces += (b"Cache-Control: no-store\r\n", _connection_field(version, keep_alive), b"\r\n")
     if request_method != b"HEAD":
         pieces.append(content)
@@ -184,6 +204,7 @@ def error_page(
     version: bytes = b"1.1",
     date: bytes = b"",
     retry_after_seconds: int | None = None,
+    location: bytes | None = None,
 ) -> bytes:
     """
     Give a whole answer that says *status* in plain words, without the proxy's name or version.
@@ -198,6 +219,7 @@ def error_page(
         version=version,
         date=date,
         retry_after_seconds=retry_after_seconds,
+        location=location,
     )
 
 

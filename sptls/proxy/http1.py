@@ -23,7 +23,7 @@ from sptls.proxy.client_connection import ClientConnection
 from sptls.proxy.head import NEED_MORE, Malformed, RequestHead, parse_request
 from sptls.proxy.http1_exchange import Http1Exchange
 from sptls.proxy.request_content import Broken, RequestContent
-from sptls.proxy.route import Answer, Forward, decide
+from sptls.proxy.route import Answer, Forward, Redirect, decide
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, ITransport
@@ -266,7 +266,9 @@ class Http1(ClientConnection):
         if head.chunked or head.content_length:
             self._content, self._upstream_paused = RequestContent(head, gateway.limits.body_bytes), False
         exchange = self.exchange = Http1Exchange(self, head, head.request_line)
-        decision = decide(head, gateway.sites, gateway.tokens, self._covers)
+        decision = decide(
+            head, gateway.sites, gateway.tokens, self._covers, gateway.has_certificate, gateway.https_port
+        )
         if isinstance(decision, Forward):
             if self._content is None:
                 exchange.forward(decision.site)
@@ -274,6 +276,8 @@ class Http1(ClientConnection):
                 self._forward_with_content(exchange, head, decision.site)
         elif isinstance(decision, Answer):
             exchange.answer(decision)
+        elif isinstance(decision, Redirect):
+            exchange.redirect(decision)
         else:
             exchange.refuse(decision.status)
         return True

@@ -8,27 +8,21 @@ the client left; the answer broke off, then the connection is aborted so that no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
 from sptls.interfaces import IDownstream
 from sptls.proxy.body import LAST_CHUNK, Chunked, UntilClose, chunk, response_body
+from sptls.proxy.exchange_log import CLIENT_LEFT, note
 from sptls.proxy.headers import client_framing, error_page, for_client, for_upstream, own_response
-from sptls.proxy.log_line import LogEntry
 
 if TYPE_CHECKING:
     from sptls.errors import UpstreamError
     from sptls.interfaces import IUpstreamExchange
-    from sptls.proxy.fields import Fields
     from sptls.proxy.head import RequestHead, ResponseHead
     from sptls.proxy.http1 import Http1
-    from sptls.proxy.route import Answer, Site
-
-# nginx's status for a client that closed before its answer; only ever in the log.
-CLIENT_LEFT: Final = 499
-_USER_AGENT_LENGTH: Final = len(b"user-agent")
-_REFERER_LENGTH: Final = len(b"referer")
+    from sptls.proxy.route import Answer, Redirect, Site
 
 
 @implementer(IDownstream)
@@ -88,6 +82,22 @@ class Http1Exchange:
             date=self._connection.gateway.date(),
         )
         self._send_page(answer.status, page)
+
+    def redirect(self, redirect: Redirect) -> None:
+        """
+        Send the client elsewhere.
+        """
+        request = self._known_request()
+        keep_alive = self._keep_alive = self._connection.may_stay(request)
+        page = error_page(
+            redirect.status,
+            request.method,
+            keep_alive=keep_alive,
+            version=request.version,
+            date=self._connection.gateway.date(),
+            location=redirect.location,
+        )
+        self._send_page(redirect.status, page)
 
     def refuse(self, status: int) -> None:
         """
@@ -161,6 +171,8 @@ class Http1Exchange:
         if self._chunked:
             self._body_bytes += len(LAST_CHUNK)
             self._out += LAST_CHUNK
+        if not self._keep_alive:
+            self._connection.last_write_comes()
         self.response_flush()
         self.upstream = None
         self._log()
@@ -207,36 +219,4 @@ class Http1Exchange:
         self._log()
 
     def _log(self) -> None:
-        connection, request = self._connection, self._request
-        gateway = connection.gateway
-        gateway.counters.answers[self._status // 100] += 1
-        referer, user_agent = (None, None) if request is None else _logged_fields(request.fields)
-        gateway.access_log.write(
-            LogEntry(
-                gateway.now(),
-                connection.peer,
-                None if request is None else request.host,
-                self._request_line,
-                self._status,
-                self._body_bytes,
-                referer,
-                user_agent,
-                gateway.seconds() - self._began_seconds,
-                connection.tls,
-            )
-        )
-
-
-def _logged_fields(fields: Fields) -> tuple[bytes | None, bytes | None]:
-    """
-    Give Referer and User-Agent, the first of each.
-    """
-    referer = user_agent = None
-    for name, value in fields:
-        # The length first: it tells nearly all other fields apart, at a tenth of the price.
-        length = len(name)
-        if length == _USER_AGENT_LENGTH and user_agent is None and name.lower() == b"user-agent":
-            user_agent = value
-        elif length == _REFERER_LENGTH and referer is None and name.lower() == b"referer":
-            referer = value
-    return referer, user_agent
+        note(self._connection, self._request, self._request_line, self._status, self._body_bytes, self._began_seconds)

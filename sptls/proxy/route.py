@@ -1,8 +1,8 @@
 """
 Where a request goes, and which status refuses it.
 
-Decides from a head, the configured sites and the open ACME challenges; never redirects, and never looks at a
-path but for a challenge's (RFC 8555 §8.3).
+Decides from a head, the configured sites and the open ACME challenges; never looks at a path but for a challenge's
+(RFC 8555 §8.3). Redirects plain HTTP where a domain asks for it, to nowhere but the same target at the same host.
 """
 
 from __future__ import annotations
@@ -11,24 +11,29 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from sptls.errors import InvalidHostName
+from sptls.names import HostName
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sptls.config import UpstreamConfig
-    from sptls.names import HostName, NameTable
+    from sptls.names import NameTable
     from sptls.proxy.head import RequestHead
 
 _CHALLENGE_PATH = b"/.well-known/acme-challenge/"
+_DEFAULT_PORTS = (b"", b"80")
 
 
 @attrs.frozen
 class Site:
     """
-    One tracking domain and the tracking service behind it.
+    One tracking domain and the tracking service behind it; *redirect_http*: plain HTTP is sent to HTTPS.
     """
 
     name: HostName
     upstream: UpstreamConfig
+    redirect_http: bool = False
 
 
 @attrs.frozen
@@ -52,6 +57,16 @@ class Answer:
 
 
 @attrs.frozen
+class Redirect:
+    """
+    Send the client to *location*, with the same method and content (RFC 9110 §15.4.9).
+    """
+
+    status: int
+    location: bytes
+
+
+@attrs.frozen
 class Refuse:
     """
     Answer with an error page; *reason* is a fixed sentence for the log.
@@ -66,11 +81,14 @@ def decide(
     sites: NameTable[Site],
     tokens: Mapping[str, str],
     covers: Callable[[bytes], bool] | None,
-) -> Forward | Answer | Refuse:
+    has_certificate: Callable[[bytes], bool] = lambda _: False,
+    https_port: int = 443,
+) -> Forward | Answer | Redirect | Refuse:
     """
     Tell what to do with a request; *covers* asks the connection's certificate, and is None without TLS.
 
-    *tokens* are the open challenges' key authorizations by token.
+    *tokens* are the open challenges' key authorizations by token. *has_certificate* tells whether a host could be
+    served over TLS right now, and *https_port* is where (see `_location`).
     """
     if tokens and head.origin_target.startswith(_CHALLENGE_PATH):
         key_authorization = _key_authorization(head, tokens)
@@ -87,7 +105,33 @@ def decide(
     if covers is not None and not covers(head.host):
         # Clients may reuse a connection for any name its certificate has, and no other (RFC 9110 §7.4).
         return Refuse(421, "the connection's certificate doesn't cover the host")
+    if site.redirect_http and covers is None and has_certificate(head.host):
+        location = _location(head, site, https_port)
+        if location is not None:
+            return Redirect(308, location)
     return Forward(site)
+
+
+def _location(head: RequestHead, site: Site, https_port: int) -> bytes | None:
+    """
+    Give the request's target over HTTPS, byte for byte; None when no URL can say it, and where it must stay here.
+
+    A client that came to port 80, as far as it knows, is sent to port 443, whatever is listened on: ports are mapped
+    (containers, packet filters) both or none. *https_port* is for clients that name another port in their Host.
+    """
+    target = head.origin_target
+    # A CA asks at port 80, and must not depend on what it finds at 443 (RFC 8555 §8.3). OPTIONS has "*" for a target.
+    # What stands behind a "#" a client keeps to itself.
+    if target.startswith(_CHALLENGE_PATH) or not target.startswith(b"/") or b"#" in target:
+        return None
+    name = site.name
+    if name.is_wildcard:
+        try:
+            name = HostName.parse((head.host or b"").decode("ascii"))
+        except InvalidHostName:  # a Host field may hold what no name does, such as "%2F"
+            return None
+    is_default = head.authority.partition(b":")[2] in _DEFAULT_PORTS or https_port == 443
+    return b"https://%b%b%b" % (name.wire, b"" if is_default else b":%d" % https_port, target)
 
 
 def _key_authorization(head: RequestHead, tokens: Mapping[str, str]) -> bytes | None:

@@ -1,5 +1,5 @@
 """
-What is asked of a connection's transport: Twisted's TCP and TLS connections have it, and `tls.transport.TlsTransport`.
+What is asked of a connection's transport: Twisted's TCP connections have it, and `tls.transport.TlsTransport`.
 """
 # ruff: noqa: N802 - Twisted's names
 

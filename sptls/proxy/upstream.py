@@ -2,7 +2,8 @@
 The tracking services: all upstreams and their connections.
 
 The door of this part: `http1` (and later `http2`) hand requests in here and hear of the answer through `IDownstream`.
-`upstream_origin` has one upstream's connections, `upstream_http1` what happens on one, `resolver` the addresses.
+`upstream_origin` has one upstream's connections, `upstream_http1` what happens on one, `resolver` the addresses. How
+a connection is made is not decided here: `IUpstreamConnector`.
 """
 
 from __future__ import annotations
@@ -14,17 +15,16 @@ from twisted.internet.defer import Deferred
 from sptls.errors import UpstreamError
 from sptls.proxy.upstream_exchange import UpstreamExchange
 from sptls.proxy.upstream_origin import Origin, OriginServices, OriginStatus, UpstreamDeadlines
-from sptls.proxy.upstream_tls import ResumingTls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTCP, IReactorTime
+    from twisted.internet.interfaces import IReactorTime
 
     from sptls.config import LimitsConfig, UpstreamConfig
     from sptls.deadlines import Deadlines
-    from sptls.interfaces import IDownstream
+    from sptls.interfaces import IDownstream, IUpstreamConnector
     from sptls.proxy.counters import Counters
     from sptls.proxy.head import RequestHead
     from sptls.proxy.resolver import Resolver
@@ -35,22 +35,21 @@ _Key = tuple[str, str, int, "Path | None"]
 
 class Upstreams:
     """
-    All upstreams; *make_tls* gives the TLS options for one that is HTTPS, verified against its own host name.
+    All upstreams; *connector_for* gives what connects to one.
     """
 
     def __init__(
         self,
-        tcp: IReactorTCP,
         clock: IReactorTime,
         deadlines: Deadlines,
         limits: LimitsConfig,
         resolver: Resolver,
-        make_tls: Callable[[UpstreamConfig], IOpenSSLClientConnectionCreator],
+        connector_for: Callable[[UpstreamConfig], IUpstreamConnector],
         counters: Counters,
     ) -> None:
         queues = UpstreamDeadlines.of(deadlines, limits)
-        self._services = OriginServices(tcp, clock, resolver, queues, limits, counters, self._changed)
-        self._make_tls = make_tls
+        self._services = OriginServices(clock, resolver, queues, limits, counters, self._changed)
+        self._connector_for = connector_for
         self._origins: dict[_Key, Origin] = {}
         self._retired: set[Origin] = set()
         self._stopped: Deferred[None] | None = None
@@ -102,8 +101,7 @@ class Upstreams:
             await self._stopped
 
     def _add(self, config: UpstreamConfig) -> Origin:
-        tls = ResumingTls(self._make_tls(config)) if config.scheme == "https" else None
-        origin = self._origins[_key(config)] = Origin(config, self._services, tls)
+        origin = self._origins[_key(config)] = Origin(config, self._services, self._connector_for(config))
         return origin
 
     def _changed(self) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHandshakeListener, IProtocol, IPushProducer
+from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -24,7 +24,6 @@ from sptls.errors import UpstreamError
 from sptls.proxy.response_reader import ResponseReader
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import ITransport
     from twisted.python.failure import Failure
 
@@ -38,17 +37,16 @@ _log = Logger()
 _REQUEST_TIMEOUT: Final = 408
 
 
-@implementer(IProtocol, IHandshakeListener, IPushProducer)
+@implementer(IProtocol, IPushProducer)
 class UpstreamConnection:
     """
-    One connection to *address*; *opened* fires once it can be used. As a producer it is the request's content's.
+    One connection to *address*. As a producer it is the request's content's.
     """
 
     __slots__ = (
         "_closing",
         "_deadline",
         "_exchange",
-        "_opened",
         "_origin",
         "_reader",
         "_used",
@@ -60,9 +58,8 @@ class UpstreamConnection:
 
     transport: StreamTransport
 
-    def __init__(self, origin: Origin, address: str, opened: Deferred[UpstreamConnection]) -> None:
+    def __init__(self, origin: Origin, address: str) -> None:
         self._origin, self.address, self.factory = origin, address, None
-        self._opened: Deferred[UpstreamConnection] | None = opened
         self._exchange: UpstreamExchange | None = None
         self._reader: ResponseReader | None = None
         self._deadline: DeadlineQueue | None = None
@@ -72,28 +69,16 @@ class UpstreamConnection:
 
     def makeConnection(self, transport: ITransport) -> None:
         """
-        Begin on *transport*; with TLS it can be used after `handshakeCompleted` only.
+        Begin on *transport*, at whose other end the upstream is known to be.
         """
         self.transport = cast("StreamTransport", transport)
-        # A request in two writes would wait for the upstream's delayed ACK.
-        self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
-        self._origin.opening(self)
-        if self._origin.tls is None:
-            self._ready()
+        self._origin.opened(self)
 
     def connectionMade(self) -> None:
         """
         Do nothing: all is done in `makeConnection`.
         """
-
-    def handshakeCompleted(self) -> None:
-        """
-        Take note that the upstream is who it should be.
-        """
-        # Not after a failed verification, which closes (Twisted's `failVerification`) before the handshake is through.
-        if not self.transport.disconnecting:
-            self._ready()
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -123,9 +108,6 @@ class UpstreamConnection:
         reader, exchange = self._reader, self._detach()
         self._wait_in(None)
         self._origin.lost(self)
-        opened, self._opened = self._opened, None
-        if opened is not None and not opened.called:
-            opened.errback(reason)
         if exchange is None or reader is None:
             return
         # Over TLS a close without close_notify may have cut content short (RFC 9112 §9.8); a click's redirect has none
@@ -259,11 +241,6 @@ class UpstreamConnection:
                 exchange.fail(UpstreamError(502, "the proxy is stopping"))
 
     # -- answers
-
-    def _ready(self) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None and not opened.called:
-            opened.callback(self)
 
     def _received(self, exchange: UpstreamExchange, reader: ResponseReader, data: bytes) -> None:
         downstream = exchange.downstream

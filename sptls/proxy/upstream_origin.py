@@ -8,7 +8,7 @@ the upstream at the very moment we write to it, and then nobody knows whether th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -22,16 +22,15 @@ from sptls.proxy.upstream_health import UpstreamHealth
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from OpenSSL import SSL
-    from twisted.internet.interfaces import IReactorTCP, IReactorTime
+    from twisted.internet.interfaces import IReactorTime, ITransport
 
     from sptls.config import LimitsConfig, UpstreamConfig
     from sptls.deadlines import DeadlineQueue, Deadlines
+    from sptls.interfaces import IUpstreamConnector
     from sptls.proxy.counters import Counters
     from sptls.proxy.resolver import Addresses, Resolver
     from sptls.proxy.upstream_exchange import UpstreamExchange
     from sptls.proxy.upstream_http1 import UpstreamConnection
-    from sptls.proxy.upstream_tls import ResumingTls
 
 _log = Logger()
 
@@ -84,7 +83,6 @@ class OriginServices:
     What all origins share.
     """
 
-    tcp: IReactorTCP
     clock: IReactorTime
     resolver: Resolver
     deadlines: UpstreamDeadlines
@@ -109,13 +107,14 @@ class OriginStatus:
 
 class Origin:
     """
-    One upstream: (scheme, host, port, trust).
+    One upstream (scheme, host, port, trust), which *connector* connects to.
     """
 
     __slots__ = (
         "_addresses",
         "_config",
         "_connected",
+        "_connector",
         "_dialler",
         "_dialling",
         "_health",
@@ -126,11 +125,10 @@ class Origin:
         "_waiting",
         "deadlines",
         "head_bytes",
-        "tls",
     )
 
-    def __init__(self, config: UpstreamConfig, services: OriginServices, tls: ResumingTls | None) -> None:
-        self._config, self._services, self.tls = config, services, tls
+    def __init__(self, config: UpstreamConfig, services: OriginServices, connector: IUpstreamConnector) -> None:
+        self._config, self._services, self._connector = config, services, connector
         self.deadlines, self.head_bytes = services.deadlines, services.limits.head_bytes
         # *open*: all that have a transport; *connected*: the usable ones; *idle*, the oldest first: those that wait.
         self._open: set[UpstreamConnection] = set()
@@ -139,7 +137,7 @@ class Origin:
         self._dialling: set[UpstreamExchange] = set()
         self._waiting: dict[UpstreamExchange, None] = {}
         self._addresses: Addresses = ()
-        self._dialler = Dialler(services.tcp, services.clock, config.port, tls)
+        self._dialler = Dialler(connector, services.clock)
         self._health = UpstreamHealth()
         self._retired = False
         services.resolver.watch(config.host, self._moved)
@@ -196,7 +194,7 @@ class Origin:
 
     # -- connections
 
-    def opening(self, connection: UpstreamConnection) -> None:
+    def opened(self, connection: UpstreamConnection) -> None:
         """
         Keep *connection*, which has a transport now.
         """
@@ -234,12 +232,9 @@ class Origin:
 
     def remember(self, connection: UpstreamConnection) -> None:
         """
-        Keep what the TLS session of *connection* is worth for the next one.
+        Let what *connection*, which had an answer, agreed on with the upstream be worth something to the next one.
         """
-        if self.tls is not None:
-            handle = cast("_TlsTransport", connection.transport).getHandle()
-            if handle is not None:
-                self.tls.remember(handle)
+        self._connector.remember(cast("ITransport", connection.transport))
 
     # -- the whole
 
@@ -383,14 +378,3 @@ class Origin:
                 cause=news.cause,
                 failures=news.failures,
             )
-
-
-class _TlsTransport(Protocol):
-    """
-    Twisted's TLS transport, as far as its OpenSSL connection is concerned.
-    """
-
-    def getHandle(self) -> SSL.Connection | None:  # noqa: N802 - Twisted's name
-        """
-        Give the OpenSSL connection; None once it is closed.
-        """

@@ -1,5 +1,5 @@
 """
-TLS on the listening side: from an accepted socket to a protocol that runs on it.
+TLS on both sides: from an accepted socket to a protocol that runs on it, and from an upstream's address to one.
 
 - `client_hello`: bytes to server name and ALPN names, before OpenSSL sees the connection.
 - `served`: what a server name gets: a context, a wait, or an alert.
@@ -7,6 +7,7 @@ TLS on the listening side: from an accepted socket to a protocol that runs on it
 - `alpn_challenge`: the certificates that answer tls-alpn-01.
 - `transport`: a Twisted transport on the socket, driven by OpenSSL itself.
 - `listener`: accept, peek, hold, refuse, hand over.
+- `client`: connections of ours to upstreams, on the same transport, verified.
 
 The order is that of a connection: `listener` peeks, `client_hello` parses, `alpn_challenge` and `served` answer,
 `transport` runs. Nothing here orders a certificate or reads a file in a handshake.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from OpenSSL.crypto import X509
     from OpenSSL.SSL import _NoOverlappingProtocols
 
     from sptls.certs.bundle import CertificateBundle
@@ -40,6 +41,7 @@ CONTEXTS_KEPT: Final = 1000
 TICKET_KEYS_SECONDS: Final = 86400.0
 
 HTTP_1_1: Final = b"http/1.1"
+HTTP_2: Final = b"h2"  # RFC 9113 §3.1
 
 # AES-128-GCM first: nobody breaks it, and SHA-384 costs 5 % more a handshake (measured). ChaCha20 before AES-256:
 # who gets that far has no AES hardware.
@@ -103,7 +105,7 @@ class ServerContext:
 
 
 def server_context(
-    bundle: CertificateBundle, policy: TlsPolicy, alpn: tuple[bytes, ...] = (HTTP_1_1,)
+    bundle: CertificateBundle, policy: TlsPolicy, alpn: tuple[bytes, ...] = (HTTP_2, HTTP_1_1)
 ) -> ServerContext:
     """
     Build the context that serves *bundle* and takes the first of *alpn* that a client offers.
@@ -126,6 +128,27 @@ def server_context(
     context.set_alpn_select_callback(_selection(alpn))
     _use_certificate(context, bundle)
     return ServerContext(context, NameTable((name, name) for name in bundle.names))
+
+
+def client_context(
+    trust: IOpenSSLTrustRoot, verify: Callable[[SSL.Connection, X509, int, int, int], bool]
+) -> SSL.Context:
+    """
+    Build the context for connections of ours to servers whose chain leads to *trust*.
+
+    *verify* is asked about each certificate, with OpenSSL's error, the depth and OpenSSL's own answer. TLS 1.2 suites
+    and groups are OpenSSL's default, as in nginx: an upstream that is old is an operator's choice. A stream that ends
+    without close_notify is an error here: an answer may end with its connection.
+    """
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_tls13_ciphersuites(_TLS_1_3_SUITES)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # sessions are kept beside it
+    context.set_verify(SSL.VERIFY_PEER, verify)
+    trust._addCACertsToContext(context)  # noqa: SLF001 - all that an IOpenSSLTrustRoot has
+    return context
 
 
 def _use_certificate(context: SSL.Context, bundle: CertificateBundle) -> None:
@@ -207,6 +230,14 @@ class ContextCache:
         if len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
         return context
+
+    def set_policy(self, policy: TlsPolicy) -> None:
+        """
+        Make contexts by *policy* from now on; connections on the old ones go on.
+        """
+        if policy != self._policy:
+            self._policy = policy
+            self.clear()
 
     def drop(self, key: HostName) -> None:
         """

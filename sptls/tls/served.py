@@ -140,6 +140,15 @@ class ServedCertificates:
         entry = self._entry(name)
         return None if entry is None else entry.bundle
 
+    def has_valid(self, host: bytes) -> bool:
+        """
+        Tell whether *host* (as it came off the wire) would be served a certificate that is valid now and covers it.
+        """
+        entry = self._entries.get(host)
+        if entry is None or entry.bundle is None:
+            return False
+        return entry.bundle.valid_at(self._now()) and entry.bundle.covers(entry.name)
+
     def set_domains(self, domains: Iterable[DomainConfig], default_name: HostName | None) -> None:
         """
         Serve exactly *domains* from now on; names that stay keep their certificates, failures and contexts.

@@ -113,6 +113,12 @@ class TlsServer:
         listener.start()
         return listener
 
+    def set_hold_seconds(self, seconds: float) -> None:
+        """
+        Hold clients *seconds* at the longest from now on; those who wait already keep their time.
+        """
+        self.hold_deadline.seconds = seconds
+
     def stop_accepting(self) -> None:
         """
         Close the listening sockets; who is connected stays so.

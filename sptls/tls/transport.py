@@ -9,7 +9,7 @@ Twisted.
 
 from __future__ import annotations
 
-from socket import IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_NODELAY
+from socket import IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_CORK, TCP_NODELAY
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import attrs
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from OpenSSL import SSL
     from twisted.internet.address import IPv4Address, IPv6Address
     from twisted.internet.interfaces import IProducer, IProtocol
+    from twisted.python.failure import Failure
 
     from sptls.deadlines import DeadlineQueue, Deadlines
     from sptls.tls.contexts import ServerContext
@@ -46,7 +47,7 @@ class TransportObserver(Protocol):
 
     def handshake_completed(self, transport: TlsTransport, /) -> None:
         """
-        Take note that *transport* is about to make its protocol.
+        Take note that *transport* has made its protocol, if there is to be one.
         """
 
     def handshake_failed(self, transport: TlsTransport, /) -> None:
@@ -123,6 +124,19 @@ class TlsTransport(TlsDescriptor):
         """
         return self._ended is None
 
+    @property
+    def why(self) -> Failure | None:
+        """
+        Give the reason why there is no connection any more, None while there is.
+        """
+        return self._ended
+
+    def session(self) -> SSL.Session | None:
+        """
+        Give what a next connection can resume, while connected.
+        """
+        return None if self._ended is not None else self._connection.get_session()
+
     def getPeer(self) -> IPv4Address | IPv6Address:
         """
         Give the address of the other end, also when it is gone.
@@ -145,9 +159,11 @@ class TlsTransport(TlsDescriptor):
             self._out += data
         else:
             self._send(data)
-        if self._streaming and len(self._out) > BUFFER_BYTES:
-            self._pause_producer()
-        self._changed()
+        # Mostly all of it is sent, and nothing is to be waited for that was not before.
+        if self._out or self._ended is not None:
+            if self._streaming and len(self._out) > BUFFER_BYTES:
+                self._pause_producer()
+            self._changed()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """
@@ -160,6 +176,13 @@ class TlsTransport(TlsDescriptor):
         Close when everything is sent and no producer is left: close_notify, then the socket.
         """
         self._lose()
+
+    def gather_for_close(self) -> None:
+        """
+        Let the last write, close_notify and FIN leave in one packet: the caller writes, and closes right after it.
+        """
+        if self._ended is None:
+            self._socket.setsockopt(IPPROTO_TCP, TCP_CORK, True)
 
     def lose_connection_lingering(self) -> None:
         """
@@ -267,13 +290,13 @@ class TlsTransport(TlsDescriptor):
 
     def _handshake_completed(self) -> None:
         self.alpn = self._connection.get_alpn_proto_negotiated()
-        if self._observer is not None:
-            self._observer.handshake_completed(self)
         self.protocol = self._protocol_for(self.alpn)
         if self.protocol is None:
             self._lose()
         else:
             self.protocol.makeConnection(self)
+        if self._observer is not None:
+            self._observer.handshake_completed(self)
 
     def _handshake_failed(self) -> None:
         if self._observer is not None:

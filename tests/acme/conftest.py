@@ -15,7 +15,8 @@ from sptls.acme import jws
 from sptls.acme.client import AcmeClient
 from sptls.acme.exchange import Exchanges
 from sptls.acme.transport import AcmeTransport
-from tests.acme.fake_ca import DIRECTORY, NOW, AccountsInMemory, FakeCa
+from tests.acme.fake_ca import DIRECTORY, NOW, AccountsInMemory, FakeCa, OrdersInMemory
+from tests.acme.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -120,3 +121,19 @@ def account(client: AcmeClient, reactor: Reactor) -> jws.Account:
     Give an account that the CA knows.
     """
     return reactor.run(client.new_account(jws.AccountKey.generate(), (), None, 180.0, terms_agreed=True))
+
+
+@pytest.fixture
+def orders() -> OrdersInMemory:
+    """
+    Give a store with no order under way.
+    """
+    return OrdersInMemory()
+
+
+@pytest.fixture
+def world(ca: FakeCa, reactor: Reactor, accounts: AccountsInMemory, orders: OrdersInMemory) -> World:
+    """
+    Give a world in which everything works.
+    """
+    return World(ca, reactor, accounts, orders)

@@ -16,7 +16,7 @@ import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from josepy.json_util import decode_b64jose, encode_b64jose
 from josepy.jwk import JWK, JWKOct
 from josepy.jws import JWS
@@ -25,14 +25,17 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
-from sptls.interfaces import IAccounts
+from sptls.acme.renewal import certificate_identifier
+from sptls.errors import StoreError
+from sptls.interfaces import IAccounts, IOrders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.web.server import Request
 
-    from sptls.certs.records import AccountRecord
+    from sptls.certs.records import AccountRecord, OrderRecord
+    from sptls.names import HostName
 
 ORIGIN = "https://ca.test"
 DIRECTORY = f"{ORIGIN}/directory"
@@ -98,6 +101,7 @@ class Authority:
             .not_valid_before(valid_from)
             .not_valid_after(valid_from + timedelta(days=90))
             .add_extension(extension, critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
         )
         return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
@@ -129,6 +133,8 @@ class FakeOrder:
     authorization: str = "pending"
     challenges: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     csr: x509.CertificateSigningRequest | None = None
+    chain: bytes = b""
+    replaces: str = ""
     error: dict[str, Any] | None = None
     validation_polls: int = 0
     processing_polls: int = 0
@@ -151,6 +157,10 @@ class FakeCa(Resource):
         self.terms = f"{ORIGIN}/terms"
         self.external_accounts: dict[str, bytes] = {}
         self.accounts: dict[str, Any] = {}
+        # RFC 9773: the window that is suggested for every certificate, None for a CA without renewal information.
+        self.renewal_window: dict[str, str] | None = None
+        self.profiles: dict[str, str] = {}
+        self.revoked: dict[bytes, int] = {}
         self.payloads: list[dict[str, Any]] = []
         self.orders: list[FakeOrder] = []
         self.validation_polls = self.processing_polls = 0
@@ -190,8 +200,8 @@ class FakeCa(Resource):
 
     def _answer(self, request: Request, operation: str, number: str) -> Reply:
         try:
-            if operation == "directory" or operation == "newNonce":
-                return self._fault(operation) or (self._directory() if operation == "directory" else Reply())
+            if operation in ("directory", "newNonce", "renewalInfo"):
+                return self._fault(operation) or self._unsigned(operation, number)
             account, jwk, payload = self._verified(request)
             fault = self._fault(operation)
             if fault is not None:
@@ -200,12 +210,33 @@ class FakeCa(Resource):
                 return self._new_account(jwk, payload)
             if operation == "newOrder":
                 return self._new_order(account, payload)
+            if operation == "revokeCert":
+                return self._revoke(account, jwk, payload)
             order = self._order_of(account, int(number.partition("/")[0]))
             return cast("Reply", getattr(self, f"_{operation}")(order, payload, request))
         except Refusal as refusal:
             return refusal.reply
 
+    def _unsigned(self, operation: str, identifier: str) -> Reply:
+        if operation == "directory":
+            return self._directory()
+        if operation == "newNonce":
+            return Reply()
+        if self.renewal_window is None or self._issued(identifier) is None:
+            raise Refusal(404, "malformed", "unknown certificate")
+        return json_reply({"suggestedWindow": self.renewal_window, "explanationURL": f"{ORIGIN}/why"})
+
+    def _issued(self, identifier: str) -> FakeOrder | None:
+        """
+        Give the order that the certificate with *identifier* came of.
+        """
+        chains = ((order, x509.load_pem_x509_certificates(order.chain)) for order in self.orders if order.chain)
+        named = ((order, certificate_identifier(chain[0].public_bytes(Encoding.DER))) for order, chain in chains)
+        return next((order for order, its_identifier in named if its_identifier == identifier), None)
+
     def _order_of(self, account: str, number: int) -> FakeOrder:
+        if number >= len(self.orders):
+            raise Refusal(404, "malformed", "no such order")
         order = self.orders[number]
         if order.account != account:
             raise Refusal(403, "unauthorized")
@@ -231,7 +262,7 @@ class FakeCa(Resource):
         if set(body) != {"protected", "payload", "signature"}:
             raise Refusal(400, "malformed", "not a flattened JWS")
         protected = json.loads(decode_b64jose(body["protected"]))
-        if protected["alg"] != "ES256" or ("jwk" in protected) == ("kid" in protected):
+        if protected["alg"] not in ("ES256", "RS256") or ("jwk" in protected) == ("kid" in protected):
             raise Refusal(400, "malformed", "kid or jwk")
         if protected["url"] != f"{ORIGIN}{request.path.decode()}":
             raise Refusal(401, "unauthorized", "url")
@@ -254,7 +285,11 @@ class FakeCa(Resource):
 
     def _directory(self) -> Reply:
         meta = {"termsOfService": self.terms, "externalAccountRequired": bool(self.external_accounts)}
-        resources = {name: f"{ORIGIN}/{name}" for name in ("newNonce", "newAccount", "newOrder", "keyChange")}
+        resources = {name: f"{ORIGIN}/{name}" for name in ("newNonce", "newAccount", "newOrder", "revokeCert")}
+        if self.renewal_window is not None:
+            resources["renewalInfo"] = f"{ORIGIN}/renewalInfo"
+        if self.profiles:
+            meta["profiles"] = self.profiles
         return json_reply({**resources, "meta": meta if self.terms else {}, "unknown": 1})
 
     def _new_account(self, key: JWK, payload: dict[str, Any]) -> Reply:
@@ -281,8 +316,11 @@ class FakeCa(Resource):
             raise Refusal(403, "unauthorized", "binding")
 
     def _new_order(self, account: str, payload: dict[str, Any]) -> Reply:
+        self.payloads.append(payload)
         (identifier,) = payload["identifiers"]
-        order = FakeOrder(len(self.orders), account, identifier["value"])
+        if payload.get("profile", "") not in ("", *self.profiles):
+            raise Refusal(400, "invalidProfile", "no such profile")
+        order = FakeOrder(len(self.orders), account, identifier["value"], replaces=self._replaced(account, payload))
         order.validation_polls, order.processing_polls = self.validation_polls, self.processing_polls
         earlier = [each for each in self.orders if each.name == order.name and each.authorization == "valid"]
         if self.reuses_authorizations and earlier:
@@ -293,6 +331,36 @@ class FakeCa(Resource):
             order.challenges[kind] = {"type": kind, "url": url, "token": token, "status": "pending"}
         self.orders.append(order)
         return json_reply(self._order_json(order), 201, {"Location": f"{ORIGIN}/order/{order.number}"})
+
+    def _replaced(self, account: str, payload: dict[str, Any]) -> str:
+        """
+        Check what an order replaces (RFC 9773 §5).
+        """
+        replaces: str = payload.get("replaces", "")
+        if not replaces:
+            return ""
+        replaced = self._issued(replaces)
+        if replaced is None or replaced.account != account:
+            raise Refusal(403, "unauthorized", "the account did not request the certificate being replaced")
+        if any(order.replaces == replaces and order.status == "valid" for order in self.orders):
+            raise Refusal(409, "alreadyReplaced")
+        return replaces
+
+    def _revoke(self, account: str, key: JWK, payload: dict[str, Any]) -> Reply:
+        """
+        Revoke a certificate (§7.6), signed by the account that ordered it or by its own key.
+        """
+        der = decode_b64jose(payload["certificate"])
+        order = self._issued(certificate_identifier(der))
+        assert order is not None
+        own = x509.load_der_x509_certificate(der).public_key()
+        own_key = JWK.load(own.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        if account != order.account and key != own_key:
+            raise Refusal(403, "unauthorized", "another account's")
+        if der in self.revoked:
+            raise Refusal(400, "alreadyRevoked")
+        self.revoked[der] = payload.get("reason", 0)
+        return Reply()
 
     def _order_json(self, order: FakeOrder) -> dict[str, Any]:
         shown: dict[str, Any] = {
@@ -358,8 +426,45 @@ class FakeCa(Resource):
         authority = OTHER_AUTHORITY if request.path.endswith(b"/other") else AUTHORITY
         other = f'<{ORIGIN}/certificate/{order.number}/other>;rel="alternate"'
         links = {"Link": other} if self.offers_other_chain else {}
-        chain = authority.issue(order.csr, self.valid_from)
+        order.chain = order.chain or authority.issue(order.csr, self.valid_from)
+        chain = order.chain if authority is AUTHORITY else authority.issue(order.csr, self.valid_from)
         return Reply(content=chain, content_type="application/pem-certificate-chain", fields=links)
+
+
+@implementer(IOrders)
+@attrs.define
+class OrdersInMemory:
+    """
+    Orders by name; *fault* is what every call raises.
+    """
+
+    records: dict[HostName, OrderRecord] = attrs.field(factory=dict)
+    fault: StoreError | None = None
+
+    async def order(self, name: HostName) -> OrderRecord | None:
+        """
+        Give what is kept.
+        """
+        self._fail()
+        return self.records.get(name)
+
+    async def put_order(self, record: OrderRecord) -> None:
+        """
+        Keep it.
+        """
+        self._fail()
+        self.records[record.name] = record
+
+    async def remove_order(self, name: HostName) -> None:
+        """
+        Keep it no more.
+        """
+        self._fail()
+        self.records.pop(name, None)
+
+    def _fail(self) -> None:
+        if self.fault is not None:
+            raise self.fault
 
 
 @implementer(IAccounts)

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from sptls.acme import client as client_module
 from sptls.acme import jws
 from sptls.acme.messages import Order
-from sptls.errors import AcmeProtocolError, AcmeUnreachable
+from sptls.errors import AcmeProblem, AcmeProtocolError, AcmeUnreachable
 from sptls.names import HostName
 from tests.acme.fake_ca import ORIGIN, FakeCa, Reply, json_reply
 
@@ -151,3 +151,43 @@ def test_a_chain_of_another_type_is_refused(
     ca.fail("certificate", json_reply({}))
     with pytest.raises(AcmeProtocolError, match="pem-certificate-chain"):
         reactor.run(client.certificate(account, f"{ORIGIN}/certificate/0", UNTIL))
+
+
+def test_a_forgotten_directory_is_fetched_again(ca: FakeCa, client: AcmeClient, reactor: Reactor) -> None:
+    """
+    Who found that it is out of date need not wait for a day.
+    """
+    reactor.run(client.directory(UNTIL))
+    client.forget_directory()
+    reactor.run(client.directory(UNTIL))
+    assert 2 == ca.requests["directory"]
+
+
+def test_a_ca_without_renewal_information_is_not_asked(ca: FakeCa, client: AcmeClient, reactor: Reactor) -> None:
+    """
+    None is known from the directory.
+    """
+    assert reactor.run(client.renewal_info("a.b", UNTIL)) is None
+    assert {"directory": 1} == ca.requests
+
+
+def test_an_unknown_certificate_has_no_renewal_information(ca: FakeCa, client: AcmeClient, reactor: Reactor) -> None:
+    """
+    The CA's refusal is its problem.
+    """
+    ca.renewal_window = {}
+    with pytest.raises(AcmeProblem):
+        reactor.run(client.renewal_info("a.b", UNTIL))
+
+
+def test_a_directory_without_revocation_is_told(
+    ca: FakeCa, client: AcmeClient, reactor: Reactor, account: jws.Account
+) -> None:
+    """
+    RFC 8555 §7.1.1 wants one.
+    """
+    client.forget_directory()
+    resources = {name: f"{ORIGIN}/{name}" for name in ("newNonce", "newAccount", "newOrder")}
+    ca.fail("directory", json_reply(resources))
+    with pytest.raises(AcmeProtocolError, match="revokeCert"):
+        reactor.run(client.revoke(account, b"der", 0, UNTIL))

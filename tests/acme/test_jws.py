@@ -129,3 +129,31 @@ def test_secrets_have_no_repr() -> None:
     """
     assert "AccountKey()" == repr(KEY)
     assert "secret" not in repr(ExternalAccount("kid", b"secret"))
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm"),
+    [
+        (ec.generate_private_key(ec.SECP256R1()), "ES256"),
+        (ec.generate_private_key(ec.SECP384R1()), "ES384"),
+        (ec.generate_private_key(ec.SECP521R1()), "ES512"),
+        (rsa.generate_private_key(65537, 2048), "RS256"),
+    ],
+)
+def test_a_certificates_key_signs_with_itself(key: ec.EllipticCurvePrivateKey, algorithm: str) -> None:
+    """
+    For a revocation (RFC 8555 §7.6): josepy verifies it, and nothing of the private key is sent.
+    """
+    der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    body = jws.sign(jws.CertificateKey.from_der(der), url=URL, nonce="n", payload=b"{}")
+    header = protected(body)
+    assert (algorithm, False) == (header["alg"], "d" in json.dumps(list(header["jwk"])))  # type: ignore[call-overload]
+    assert JWS.from_json(json.loads(body)).verify(JWK.from_json(header["jwk"]))  # type: ignore[arg-type]
+
+
+def test_a_key_that_no_certificate_has_is_refused() -> None:
+    """
+    As everywhere, without a word of it.
+    """
+    with pytest.raises(BadCertificate):
+        jws.CertificateKey.from_der(b"garbage")

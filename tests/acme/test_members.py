@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ json_values = st.recursive(
     max_leaves=8,
 )
 URL = "https://ca.test/order/1"
+NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
 
 
 def members(**values: object) -> Members:
@@ -150,3 +152,37 @@ def test_lenient_text_is_never_an_error() -> None:
     A number in its place is as good as nothing.
     """
     assert "" == members(detail=1).lenient_text("detail")
+
+
+def test_lenient_members_are_never_an_error() -> None:
+    """
+    What is no URL, no moment or no table of texts is as good as nothing.
+    """
+    assert (URL, "", "") == tuple(members(url=url).lenient_url("url") for url in (URL, "http://ca.test/", 7))
+    assert {"a b": "c d"} == members(texts={"a\nb": "c\td", "e": 1}).lenient_texts("texts")
+    assert {} == members(texts=["a"]).lenient_texts("texts")
+    assert MAX_ITEMS == len(members(texts={str(number): "" for number in range(999)}).lenient_texts("texts"))
+    assert (None, None) == (members(at="soon").lenient_moment("at"), members().lenient_moment("at"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-08-01T12:00:00Z", NOON),
+        ("2026-08-01T14:00:00.0000009+02:00", NOON),
+        ("2026-08-01T12:00:00", None),
+        ("2026-08-01", None),
+        ("9999-12-31T23:59:59-23:59", None),
+        ("now", None),
+    ],
+)
+def test_a_moment_is_in_utc(text: str, expected: datetime | None) -> None:
+    """
+    RFC 3339, with more digits than we keep; without an offset it is no moment.
+    """
+    assert expected == members(at=text).lenient_moment("at")
+    if expected is None:
+        with pytest.raises(AcmeProtocolError):
+            members(at=text).moment("at")
+    else:
+        assert expected == members(at=text).moment("at")

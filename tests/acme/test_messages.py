@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sptls.acme import messages
+from sptls.acme.exchange import Answer
 from sptls.acme.messages import Authorization, Challenge, Directory, Order
-from sptls.errors import AcmeError, AcmeProblem, AcmeProtocolError, AcmeUnreachable
+from sptls.certs.records import RenewalInfo
+from sptls.errors import AcmeError, AcmeProblem, AcmeProtocolError, AcmeUnreachable, Scope
 from sptls.names import HostName
 
 CA = "https://ca.test"
@@ -19,6 +22,14 @@ ORDER = {"status": "pending", "authorizations": [f"{CA}/z"], "finalize": f"{CA}/
 CHALLENGE = {"type": "http-01", "url": f"{CA}/c", "status": "pending", "token": TOKEN}
 AUTHORIZATION = {"status": "pending", "identifier": {"type": "dns", "value": "a.test"}, "challenges": [CHALLENGE]}
 PREFIX = "urn:ietf:params:acme:error:"
+NOW = datetime(2026, 8, 1, tzinfo=UTC)
+LINKS = (
+    f"<{CA}/dir>;rel=index",
+    f'<{CA}/help>; rel="help"',
+    f'<{CA}/terms>;rel="terms-of-service"',
+    "<ftp://x>;rel=help",
+)
+WINDOW = {"start": "2026-08-01T12:00:00Z", "end": "2026-08-02T02:00:00.123456789+02:00"}
 
 
 def encode(value: object, **changes: object) -> bytes:
@@ -123,7 +134,8 @@ def refusal(status: int, content: bytes = b"", content_type: str = "application/
     """
     Give the error for an answer to newOrder that asks to come back in seven seconds.
     """
-    return messages.refusal("newOrder", status, content_type, content, 7.0)
+    answer = Answer(status, content, content_type, links=LINKS, retry_after_seconds=7.0)
+    return messages.refusal("newOrder", answer, NOW)
 
 
 def test_a_refusal_is_the_cas_problem_with_its_subproblems() -> None:
@@ -239,3 +251,99 @@ def test_post_as_get_has_an_empty_payload() -> None:
     None and {} are different things to a CA (RFC 8555 §6.3, §7.5.1).
     """
     assert (b"", b"{}") == (messages.serialize(None), messages.serialize({}))
+
+
+def test_a_directory_has_what_later_documents_add() -> None:
+    """
+    Renewal information, revocation, profiles; what is odd among it is as if it were not there.
+    """
+    meta = {"profiles": {"classic": "the usual", "short\nlived": "160 hours", "odd": 7}}
+    whole = messages.parse_directory(encode(DIRECTORY, renewalInfo=f"{CA}/r", revokeCert=f"{CA}/v", meta=meta))
+    assert (f"{CA}/r", f"{CA}/v") == (whole.renewal_info, whole.revoke_cert)
+    assert {"classic": "the usual", "short lived": "160 hours"} == whole.profiles
+    odd = messages.parse_directory(encode(DIRECTORY, renewalInfo="http://x", revokeCert=7, meta={"profiles": []}))
+    assert ("", "", {}) == (odd.renewal_info, odd.revoke_cert, odd.profiles)
+
+
+@pytest.mark.parametrize(
+    ("expires", "expected"), [("2026-08-01T02:00:00+02:00", NOW), ("tomorrow", None), ("2026-08-01T00:00:00", None)]
+)
+def test_an_order_says_when_it_expires(expires: str, expected: datetime | None) -> None:
+    """
+    In UTC; what can't be read is as if it were not there.
+    """
+    assert expected == messages.parse_order("order", CA, encode(ORDER, expires=expires)).expires
+
+
+def test_renewal_information_is_a_window() -> None:
+    """
+    Both ends in UTC, the page for people, and when to ask again (RFC 9773 §4.2).
+    """
+    content = encode({"suggestedWindow": WINDOW, "explanationURL": f"{CA}/why"})
+    start = NOW + timedelta(hours=12)
+    end = NOW + timedelta(days=1, microseconds=123456)
+    assert RenewalInfo(start, end, 7200.0, f"{CA}/why") == messages.parse_renewal_info(content, 7200.0)
+    plain = messages.parse_renewal_info(encode({"suggestedWindow": WINDOW, "explanationURL": "javascript:"}))
+    assert ("", 43200.0) == (plain.explanation_url, plain.ask_again_seconds)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        None,
+        {},
+        {"start": WINDOW["start"]},
+        {"start": WINDOW["end"], "end": WINDOW["start"]},
+        {"start": WINDOW["start"], "end": WINDOW["start"]},
+        {"start": "now", "end": WINDOW["end"]},
+        {"start": "2026-08-01T12:00:00", "end": WINDOW["end"]},
+        {"start": WINDOW["start"], "end": "9999-12-31T23:59:59-23:59"},
+        {"start": 1, "end": 2},
+    ],
+)
+def test_a_window_that_is_none_is_no_answer(window: object) -> None:
+    """
+    One that ends before it begins counts as if there were none (RFC 9773 §4.2).
+    """
+    with pytest.raises(AcmeProtocolError):
+        messages.parse_renewal_info(encode({"suggestedWindow": window}))
+
+
+@given(st.binary() | st.dictionaries(st.text(), st.text()).map(lambda window: encode({"suggestedWindow": window})))
+def test_any_renewal_information_is_a_window_or_an_error(content: bytes) -> None:
+    """
+    Whatever comes, nothing else is raised.
+    """
+    with pytest.raises(AcmeProtocolError):
+        messages.parse_renewal_info(content)
+
+
+def test_a_refusal_tells_what_it_is_about_and_what_to_read() -> None:
+    """
+    The operation, whom it concerns, until when, and the URLs for a person (RFC 8555 §6.6, §7.3.3).
+    """
+    error = refusal(403, encode({"type": f"{PREFIX}userActionRequired", "instance": f"{CA}/agree"}))
+    assert isinstance(error, AcmeProblem)
+    assert ("newOrder", Scope.ACCOUNT, NOW + timedelta(seconds=7)) == (
+        error.operation, error.scope, error.concern.retry_at,
+    )  # fmt: skip
+    assert {"instance": f"{CA}/agree", "help": f"{CA}/help", "terms-of-service": f"{CA}/terms"} == error.links
+
+
+def test_an_order_names_its_profile_and_what_it_replaces() -> None:
+    """
+    Where there is one.
+    """
+    names = (HostName("a.test"),)
+    whole = messages.new_order(names, profile="shortlived", replaces="a.b")
+    identifiers = [{"type": "dns", "value": "a.test"}]
+    assert {"identifiers": identifiers, "profile": "shortlived", "replaces": "a.b"} == whole
+    assert {"identifiers": identifiers} == messages.new_order(names)
+
+
+def test_a_revocation_has_a_reason_where_there_is_one() -> None:
+    """
+    0 is "unspecified", which is not to be sent (RFC 5280 §5.3.1).
+    """
+    assert {"certificate": "YQ", "reason": 1} == messages.revoke_cert(b"a", 1)
+    assert {"certificate": "YQ"} == messages.revoke_cert(b"a", 0)

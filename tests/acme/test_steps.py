@@ -144,3 +144,32 @@ def test_knows_the_root_of_a_chain() -> None:
     assert steps.has_root(chain, "Fake Root")
     assert not steps.has_root(chain, "Other Root")
     assert not steps.has_root(b"", "Fake Root")
+
+
+def test_the_challenge_that_is_being_validated_is_answered_again() -> None:
+    """
+    One of a type that we have, where the CA says which it is at work on.
+    """
+    challenges = (challenge("dns-01", "processing"), challenge("http-01", "processing"), challenge("tls-alpn-01"))
+    assert challenges[1] == steps.being_validated(challenges, ("http-01", "tls-alpn-01"))
+    assert steps.being_validated(challenges, ("tls-alpn-01",)) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "expected"),
+    [
+        (409, "alreadyReplaced", True),
+        (409, "conflict", True),
+        (403, "unauthorized", True),
+        (404, "notFound", True),
+        (400, "malformed", True),
+        (429, "rateLimited", False),
+        (400, "accountDoesNotExist", False),
+        (400, "rejectedIdentifier", False),
+    ],
+)
+def test_a_replacement_may_be_what_is_refused(status: int, kind: str, expected: bool) -> None:
+    """
+    Then the order is worth asking for without; limits and faults of the name would meet it again.
+    """
+    assert expected is steps.refuses_replacement(AcmeProblem(status, kind))

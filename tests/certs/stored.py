@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from sptls.certs.bundle import CertificateBundle
-from sptls.certs.records import StoredCertificate
+from sptls.certs.records import OrderRecord, StoredCertificate
 from sptls.names import HostName
 from tests.certs.authority import NOW, der, entity, intermediate
 
@@ -46,6 +46,14 @@ def stored(text: str = "click.example.com", directory: str = CA) -> StoredCertif
     """
     name = HostName(text)
     return StoredCertificate(name, bundle_for(name), directory, NOW + timedelta(days=50))
+
+
+def order_for(name: HostName = CLICK, number: int = 1) -> OrderRecord:
+    """
+    Give an order under way for *name*.
+    """
+    url = f"https://ca.example/order/{number}"
+    return OrderRecord(name, CA, "https://ca.example/account/1", url, b"key", NOW, NOW + timedelta(days=7), True)
 
 
 def outcome(coroutine: Coroutine[Deferred[Any], Any, T]) -> T:

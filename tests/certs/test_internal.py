@@ -18,10 +18,11 @@ from sptls.certs.bundle import check
 from sptls.certs.csr import generate_key
 from sptls.certs.internal import CERTIFICATE_FILE, KEY_FILE, ROOT_VALIDITY, InternalCa, Root, open_root
 from sptls.certs.pem import certificate_from_der
-from sptls.errors import IssuanceFailed, StartError
-from sptls.interfaces import IIssuer
+from sptls.errors import IssuanceFailed, NotRevocable, StartError
+from sptls.interfaces import IIssuer, Issued
 from sptls.names import HostName
 from tests.certs.authority import NOW
+from tests.certs.stored import outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,8 +70,8 @@ class Authority:
         """
         Have a certificate for click.localhost issued; the key comes from the thread.
         """
-        outcomes: list[CertificateBundle | Failure] = []
-        Deferred.fromCoroutine(self.issuer.issue(CLICK)).addBoth(outcomes.append)
+        outcomes: list[Issued | Failure] = []
+        Deferred.fromCoroutine(self.issuer.obtain(CLICK)).addBoth(outcomes.append)
         self.threads.start()
         try:
             self.reactor.calls.get(timeout=30)()
@@ -79,7 +80,7 @@ class Authority:
         (outcome,) = outcomes
         if isinstance(outcome, Failure):
             outcome.raiseException()
-        return outcome
+        return outcome.bundle
 
 
 @pytest.fixture
@@ -248,3 +249,14 @@ def test_a_directory_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None
     (tmp_path / "state").write_bytes(b"")
     with pytest.raises(StartError, match="state: it exists and is not a directory"):
         open_root(tmp_path / "state", NOW)
+
+
+def test_it_has_no_wishes_and_revokes_nothing(root: Root) -> None:
+    """
+    Certificates are renewed by their lifetime; what can't be revoked is said, with what to do instead.
+    """
+    authority = Authority(root)
+    bundle = authority.issue()
+    assert outcome(authority.issuer.renewal_info(bundle)) is None
+    with pytest.raises(NotRevocable, match="remove its root"):
+        outcome(authority.issuer.revoke(bundle))

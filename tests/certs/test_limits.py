@@ -14,8 +14,8 @@ from sptls.certs.limits import (
     Limits,
     NotBefore,
     Priority,
-    Scope,
 )
+from sptls.errors import Scope
 
 NOW = 1_000_000.0
 WEEK = 7 * 86400.0

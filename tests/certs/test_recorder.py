@@ -16,6 +16,8 @@ from tests.certs.authority import NOW
 from tests.certs.stored import CA, CLICK, outcome, stored
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sptls.names import HostName
 
 FAILING = History(2, NOW + timedelta(minutes=5), (NOW,), "dead", None, CA)
@@ -49,6 +51,12 @@ class Disk:
         Write a history.
         """
         await self._write((name, history))
+
+    async def put_limits(self, directory: str, entries: Mapping[str, float]) -> None:
+        """
+        Write a ledger's entries.
+        """
+        await self._write((directory, dict(entries)))
 
     async def set_aside(self, name: HostName, reason: str) -> None:
         """
@@ -243,3 +251,21 @@ def test_fault_in_the_background_is_logged() -> None:
     with capturedLogs() as events:
         Recorder(Disk(ZeroDivisionError()), Clock()).set_aside(CLICK, "odd", FAILING)
     assert ["a write to the store broke off"] == [event["log_format"] for event in events]
+
+
+def test_limits_that_the_disk_did_not_take_go_with_the_next() -> None:
+    """
+    Nothing is lost and the newest counts; what is left at the end is tried once more.
+    """
+    disk = Disk(error=FULL)
+    recorder = Recorder(disk, Clock())
+    recorder.limits("ca", {})
+    recorder.limits("ca", {"orders": 1.0, "name a": 1.0})
+    disk.error = None
+    recorder.limits("ca", {"orders": 2.0})
+    assert [("ca", {"orders": 2.0, "name a": 1.0})] == disk.written
+    disk.error = FULL
+    recorder.limits("ca", {"orders": 3.0})
+    disk.error = None
+    assert [] == recorder.finish()
+    assert ("ca", {"orders": 3.0}) == disk.written[-1]

@@ -12,10 +12,11 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from sptls.certs import schedule
-from sptls.certs.records import NO_HISTORY, History, Loaded, StoredCertificate
+from sptls.certs.authority import Authority
+from sptls.certs.limits import NO_LIMITS, Bucket, Ledger, Limits
+from sptls.certs.records import NO_HISTORY, History, Loaded, OrderRecord, RenewalInfo, StoredCertificate
 from sptls.certs.renewer import (
     LOOK_AGAIN_SECONDS,
-    OUTAGE_PAUSE_SECONDS,
     RESERVED_FOR_CLIENTS,
     STOP_SECONDS,
     Renewer,
@@ -26,12 +27,14 @@ from sptls.errors import (
     AcmeProblem,
     AcmeUnreachable,
     BadCertificate,
+    Concern,
     IssuanceFailed,
     OrderCancelled,
+    Scope,
     StoreError,
     ValidationFailed,
 )
-from sptls.interfaces import IIssuer
+from sptls.interfaces import IIssuer, Issued
 from sptls.names import HostName
 from tests.certs.authority import NOW
 from tests.certs.stored import CA, CLICK, bundle_for, outcome, stored
@@ -41,8 +44,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sptls.certs.bundle import CertificateBundle
+    from sptls.certs.records import RenewalInfo
 
 OTHER = HostName("other.example.com")
+WEEK = timedelta(days=7)
 UNREACHABLE = IssuanceFailed(AcmeUnreachable("newOrder", "connection refused"))
 INVALID = IssuanceFailed(ValidationFailed("click.example.com", ()), failed_authorizations=2)
 FULL = StoreError("/var/lib/sptls/store.db", "the disk is full")
@@ -59,6 +64,7 @@ class Issuer:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self.asked: list[HostName] = []
+        self.replaced: list[CertificateBundle | None] = []
         self.running: dict[HostName, Deferred[None]] = {}
         self.cancelled: list[HostName] = []
         self.answer: Callable[[HostName], Exception | None] | None = None
@@ -66,7 +72,24 @@ class Issuer:
         self.ignores_cancelling = self.cancelling_is_free = False
         self.mistaken_for: HostName | None = None
 
-    async def issue(self, name: HostName) -> CertificateBundle:
+    async def obtain(self, name: HostName, *, replaces: CertificateBundle | None = None) -> Issued:
+        """
+        Make a certificate, at no cost.
+        """
+        self.replaced.append(replaces)
+        return Issued(await self.issue(name, replaces=replaces))
+
+    async def renewal_info(self, bundle: CertificateBundle) -> RenewalInfo | None:
+        """
+        Give none.
+        """
+
+    async def revoke(self, bundle: CertificateBundle, reason: int = 0) -> None:
+        """
+        Do nothing.
+        """
+
+    async def issue(self, name: HostName, *, replaces: CertificateBundle | None = None) -> CertificateBundle:
         """
         Make a certificate, now or when the test says so.
         """
@@ -141,6 +164,8 @@ class Setting:
     path: Path
     clock: Clock = attrs.field(factory=Clock)
     set_by: timedelta = timedelta()
+    parallel: int = 32
+    limits: Limits = NO_LIMITS
     served: dict[HostName, CertificateBundle] = attrs.field(factory=dict)
     failures: list[tuple[HostName, datetime, str]] = attrs.field(factory=list)
     issuer: Issuer = attrs.field(init=False)
@@ -163,14 +188,21 @@ class Setting:
         """
         self.store = FullStore(self.path, InlineWorker(), self.now, CA)
         self.renewer = Renewer(
-            self.issuer,
+            [self.authority(self.issuer)],
             self.store,
             self.clock,
             self.now,
             lambda: 0.5,
             issued=self.served.__setitem__,
             failed=lambda name, until, error: self.failures.append((name, until, error)),
+            parallel=self.parallel,
         )
+
+    def authority(self, issuer: Issuer) -> Authority:
+        """
+        Give the CA of *issuer*, which has no limits.
+        """
+        return Authority(issuer, 2, Ledger(self.limits, lambda name: name), lambda: 0.5)
 
     def start(self, *names: HostName) -> None:
         """
@@ -392,33 +424,141 @@ def test_failures_survive_a_restart(setting: Setting) -> None:
     assert [CLICK] * 2 == setting.issuer.asked
 
 
-def test_killed_orders_count_in_full(setting: Setting) -> None:
+def test_attempt_that_was_killed_before_its_order_costs_nothing(setting: Setting) -> None:
     """
-    After one kill -9 in mid-order the name is ordered at once, after the second only when the CA's limit allows it.
+    Without an order on record no challenge was answered: after each kill -9 the name is ordered at once.
     """
-    for _ in range(3):
+    for _ in range(5):
         setting.start(CLICK)
         setting.clock.calls.clear()
         setting.restart()
-    assert [CLICK] * 2 == setting.issuer.asked
-    assert [(CLICK, NOW + timedelta(hours=1, minutes=11), "")] == setting.failures
+    assert ([CLICK] * 5, []) == (setting.issuer.asked, setting.failures)
     setting.start(CLICK)
+
+
+def test_order_that_was_cut_off_is_taken_up_at_once(setting: Setting) -> None:
+    """
+    However often the process is killed: it is one attempt still, and its outcome is what counts.
+    """
+    order = OrderRecord(CLICK, CA, "https://ca.example/a/1", "https://ca.example/o/1", b"key", NOW, NOW + WEEK)
+    for minutes in range(5):
+        setting.start(CLICK)
+        outcome(setting.store.put_order(order))
+        setting.clock.calls.clear()
+        setting.restart()
+        setting.clock.advance(60 * minutes)
+    assert NOW == outcome(setting.store.load()).histories[CLICK].attempt_started_at
+    setting.start(CLICK)
+    setting.issuer.fail(CLICK, INVALID)
+    assert ([CLICK] * 6, "failing") == (setting.issuer.asked, setting.state().state)
+    assert 2 == len(outcome(setting.store.load()).histories[CLICK].failed_authorizations)
 
 
 def test_name_that_waits_for_the_limit_says_so(setting: Setting) -> None:
     """
-    Refused for an hour without a failure on record, a name tells people why and until when.
+    Put off without a failure on record, a name tells people why and until when; a client is refused meanwhile.
     """
-    for _ in range(3):
-        setting.start(CLICK)
-        setting.clock.calls.clear()
-        setting.restart()
+    setting.limits = Limits(orders=Bucket(1, 60))
+    setting.restart()
+    setting.start(CLICK, OTHER)
+    assert "waiting" == setting.state(OTHER).state
+    setting.renewer.want(OTHER)
+    state = setting.state(OTHER)
+    assert ("failing", NOW + timedelta(minutes=1)) == (state.state, state.next_attempt_at)
+    assert "limits for our account" in state.last_error
+    assert [(OTHER, NOW + timedelta(minutes=1), "")] == setting.failures
+    setting.advance(minutes=1)
+    assert ("issuing", "") == (setting.state(OTHER).state, setting.state(OTHER).last_error)
+
+
+def test_what_the_account_may_order_survives_a_restart(setting: Setting) -> None:
+    """
+    The ledger is on the disk before the CA has answered.
+    """
+    setting.limits = Limits(orders=Bucket(1, 60))
+    setting.restart()
     setting.start(CLICK)
-    state = setting.state()
-    assert ("failing", NOW + timedelta(hours=1, minutes=11)) == (state.state, state.next_attempt_at)
-    assert "cut off" in state.last_error
-    setting.advance(hours=1, minutes=11)
-    assert ("issuing", "") == (setting.state().state, setting.state().last_error)
+    setting.clock.calls.clear()
+    setting.restart()
+    setting.start(OTHER)
+    assert ([CLICK], {CA: {"orders": NOW.timestamp() + 60}}) == (
+        setting.issuer.asked,
+        outcome(setting.store.load()).limits,
+    )
+    setting.advance(minutes=1)
+    assert [CLICK, OTHER] == setting.issuer.asked
+
+
+def test_limit_of_the_ca_stops_what_it_concerns_and_nothing_else(setting: Setting) -> None:
+    """
+    A 429 for one name: it waits as long as the CA said; the others go on.
+    """
+    some = names(40)
+    setting.start(*some)
+    concern = Concern(Scope.NAME, "", NOW + timedelta(hours=5))
+    setting.issuer.fail(some[0], IssuanceFailed(AcmeProblem(429, "rateLimited", concern=concern)))
+    assert some[:33] == setting.issuer.asked
+    setting.issuer.finish(*some[1:33])
+    setting.issuer.finish(*some[33:])
+    setting.advance(hours=4.9)
+    assert 40 == len(setting.issuer.asked)
+    setting.advance(hours=0.2)
+    assert some[0] == setting.issuer.asked[-1]
+
+
+def test_limit_of_the_account_stops_everybody_and_is_asked_about_once(setting: Setting) -> None:
+    """
+    The most urgent name is the first when the CA may be asked again.
+    """
+    some = names(40)
+    setting.start(*some)
+    concern = Concern(Scope.ACCOUNT, "", NOW + timedelta(hours=1))
+    setting.issuer.fail(some[0], IssuanceFailed(AcmeProblem(429, "rateLimited", concern=concern)))
+    setting.issuer.finish(*some[1:32])
+    assert some[:32] == setting.issuer.asked
+    setting.advance(hours=1)
+    assert set(some[32:]) <= set(setting.issuer.asked[32:])
+
+
+def test_second_ca_is_asked_where_the_first_one_fails(setting: Setting) -> None:
+    """
+    A refusal at the first one: the second one is asked at once; the next renewal begins with the first one again.
+    """
+    second = Issuer(setting.now)
+    second.directory = "https://second.example/directory"
+    setting.renewer.set_authorities([setting.authority(setting.issuer), setting.authority(second)])
+    setting.start(CLICK)
+    setting.issuer.fail(CLICK, IssuanceFailed(AcmeProblem(400, "rejectedIdentifier")))
+    assert ([CLICK], [CLICK]) == (setting.issuer.asked, second.asked)
+    second.finish(CLICK)
+    assert ("valid", second.directory) == (setting.state().state, setting.state().directory)
+    setting.advance(days=40)
+    assert ([CLICK] * 2, [CLICK]) == (setting.issuer.asked, second.asked)
+
+
+def test_second_ca_is_asked_while_the_first_one_is_out(setting: Setting) -> None:
+    """
+    An outage of the first one's costs a name one attempt there, and none once it counts as out.
+    """
+    second = Issuer(setting.now)
+    second.directory, second.answer = "https://second.example/directory", lambda _: None
+    setting.issuer.answer = lambda _: UNREACHABLE
+    setting.renewer.set_authorities([setting.authority(setting.issuer), setting.authority(second)])
+    some = names(40)
+    setting.start(*some)
+    assert (3, 40, 40) == (len(setting.issuer.asked), len(second.asked), len(setting.served))
+
+
+def test_certificate_is_replaced_where_it_came_from(setting: Setting) -> None:
+    """
+    Only the CA that issued it is told which one a new one replaces (RFC 9773 §5).
+    """
+    outcome(setting.store.put_certificate(attrs.evolve(stored(), renew_at=NOW)))
+    outcome(setting.store.put_certificate(attrs.evolve(stored(OTHER.text), directory="https://old.example/")))
+    setting.start(CLICK, OTHER)
+    assert {CLICK: stored().bundle, OTHER: None} == dict(
+        zip(setting.issuer.asked, setting.issuer.replaced, strict=True)
+    )
 
 
 def test_dead_name_stays_under_the_limit(setting: Setting) -> None:
@@ -498,19 +638,23 @@ def test_full_disk_postpones_renewals(setting: Setting) -> None:
     assert [CLICK] == setting.issuer.asked
 
 
-def test_outage_pauses_the_background_but_not_clients(setting: Setting) -> None:
+def test_outage_stops_new_orders_but_for_a_probe(setting: Setting) -> None:
     """
-    While the CA is out not every name fails in turn; a client's name is tried all the same.
+    Three failures of the CA's own: names fail no more in turn, clients are refused at once, and one order probes.
     """
     some = names(40)
     setting.start(*some)
-    setting.issuer.fail(some[0], UNREACHABLE)
-    setting.issuer.finish(some[1])
-    assert some[:32] == setting.issuer.asked
+    for name in some[:3]:
+        setting.issuer.fail(name, UNREACHABLE)
+    asked = len(setting.issuer.asked)
+    for name in some[3:32]:
+        setting.issuer.fail(name, UNREACHABLE)
     setting.renewer.want(some[39])
-    assert [*some[:32], some[39]] == setting.issuer.asked
-    setting.clock.advance(OUTAGE_PAUSE_SECONDS)
-    assert some[32] == setting.issuer.asked[33]
+    assert (asked, some[39]) == (len(setting.issuer.asked), setting.failures[-1][0])
+    setting.clock.advance(40)
+    assert asked + 1 == len(setting.issuer.asked)
+    setting.issuer.finish(setting.issuer.asked[-1])
+    assert asked + 5 < len(setting.issuer.asked)
 
 
 def test_urgent_renewals_go_before_new_names(setting: Setting) -> None:
@@ -673,13 +817,27 @@ def test_other_issuer_replaces_what_came_from_the_old_one(setting: Setting) -> N
     setting.start(CLICK, OTHER)
     old, new = setting.issuer, Issuer(setting.now)
     new.directory = "https://other.example/directory"
-    setting.renewer.set_issuer(new, 1)
+    setting.renewer.set_authorities([setting.authority(new)])
     assert ([CLICK], [OTHER], "renewing") == (old.asked, new.asked, setting.state(OTHER).state)
     old.finish(CLICK)
     new.finish(OTHER)
     assert ([CLICK], [OTHER, CLICK]) == (old.asked, new.asked)
     directories = {name: one.directory for name, one in outcome(setting.store.load()).certificates.items()}
     assert {CLICK: CA, OTHER: new.directory} == directories
+
+
+def test_removed_name_leaves_its_slot_to_the_next(setting: Setting) -> None:
+    """
+    The attempt of a name that is removed while it is being recorded ends later; then another one may begin.
+    """
+    setting.parallel = 1
+    setting.restart()
+    writing: Deferred[None] = Deferred()
+    setting.store.writing = writing
+    setting.start(CLICK)
+    setting.renewer.set_names([OTHER], Loaded())
+    writing.callback(None)
+    assert [OTHER] == setting.issuer.asked
 
 
 def test_name_removed_while_it_is_stored_is_not_served(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -732,7 +890,7 @@ def test_faults_of_the_serving_side_do_not_end_the_loop(setting: Setting) -> Non
     def broken(*_args: object) -> None:
         raise ZeroDivisionError
 
-    setting.renewer._issued = setting.renewer._failed = broken
+    setting.renewer._attempts.issued = setting.renewer._attempts.failed = broken
     setting.start(CLICK, OTHER)
     with capturedLogs() as events:
         setting.issuer.finish(CLICK)

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sptls.certs import rows
-from sptls.certs.records import AccountRecord, History, StoredCertificate
+from sptls.certs.records import AccountRecord, Deployment, History, StoredCertificate
 from sptls.names import HostName
-from tests.certs.stored import CLICK, stored
+from tests.certs.stored import CLICK, order_for, stored
 
 moments = st.datetimes().map(lambda moment: moment.replace(tzinfo=UTC))
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
-histories = st.builds(
+alone = st.builds(
     History,
     consecutive_failures=st.integers(0, 10**6),
     next_attempt_at=st.none() | moments,
@@ -22,6 +22,18 @@ histories = st.builds(
     last_error=texts,
     attempt_started_at=st.none() | moments,
     directory=texts,
+)
+histories = st.builds(
+    lambda history, elsewhere: attrs.evolve(history, elsewhere=elsewhere), alone, st.lists(alone, max_size=2).map(tuple)
+)
+
+deployments = st.builds(
+    Deployment,
+    serial=texts,
+    is_command_owed=st.booleans(),
+    consecutive_failures=st.integers(0, 10**6),
+    next_attempt_at=st.none() | moments,
+    last_error=texts,
 )
 
 
@@ -122,6 +134,26 @@ def test_any_row_gives_a_history_or_damage(row: list[object]) -> None:
     assert (HostName, History) == (type(name), type(history))
 
 
+@given(deployments)
+def test_deployment_survives(deployment: Deployment) -> None:
+    """
+    A deployment comes back from its row as it went in.
+    """
+    assert (CLICK, deployment) == rows.deployment_of(rows.deployment_row(CLICK, deployment))
+
+
+@given(st.lists(values, min_size=4, max_size=7))
+def test_any_row_gives_a_deployment_or_damage(row: list[object]) -> None:
+    """
+    Nothing that a damaged file can hold raises anything else.
+    """
+    try:
+        name, deployment = rows.deployment_of(tuple(row))
+    except rows.DamagedRowError:
+        return
+    assert (HostName, Deployment) == (type(name), type(deployment))
+
+
 def test_account_survives() -> None:
     """
     An account comes back from its row, and a changed one does not.
@@ -131,6 +163,18 @@ def test_account_survives() -> None:
     assert account == rows.account_of(row)
     with pytest.raises(rows.DamagedRowError):
         rows.account_of((row[0], "https://ca/acct/2", *row[2:]))
+
+
+@given(moments, moments, st.booleans(), texts)
+def test_order_survives(created_at: datetime, expires: datetime, is_replacement: bool, url: str) -> None:
+    """
+    An order under way comes back from its row as it went in, and a changed one does not.
+    """
+    order = attrs.evolve(order_for(), created_at=created_at, expires=expires, is_replacement=is_replacement, url=url)
+    row = rows.order_row(order)
+    assert order == rows.order_of(row)
+    with pytest.raises(rows.DamagedRowError):
+        rows.order_of((*row[:3], f"{url}2", *row[4:]))
 
 
 def test_moments_are_exact() -> None:

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from sptls.certs import schedule
 from sptls.certs.bundle import CertificateBundle
 from sptls.certs.records import NO_HISTORY, History, StoredCertificate
-from sptls.certs.schedule import Failure, Obtain, Reason, Wait, after_failure, after_success, corrected, decide, started
+from sptls.certs.schedule import (
+    Ca,
+    Failure,
+    Obtain,
+    Reason,
+    Wait,
+    after_failure,
+    after_success,
+    corrected,
+    decide,
+    started,
+)
 from sptls.errors import (
     AcmeProblem,
     AcmeUnreachable,
@@ -27,6 +38,9 @@ from sptls.names import HostName
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 NAME = HostName("click.example.com")
 CA = "https://ca.example/directory"
+HERE = (Ca(CA, 2),)
+ELSEWHERE = Ca("https://second.example/directory", 2)
+BOTH = (*HERE, ELSEWHERE)
 
 seconds = st.floats(min_value=0, max_value=400 * 86400, allow_nan=False).map(lambda value: timedelta(seconds=value))
 moments = st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)).map(lambda moment: moment.replace(tzinfo=UTC))  # noqa: DTZ001 - made aware at once
@@ -59,7 +73,7 @@ def decided(
     """
     Decide for the usual directory.
     """
-    return decide(held, history, now, directory=CA, challenge_types=challenge_types)
+    return decide(held, history, now, (Ca(CA, challenge_types),))
 
 
 def failed(history: History, failure: Failure, now: datetime = NOW, not_after: datetime | None = None) -> History:
@@ -72,9 +86,9 @@ def failed(history: History, failure: Failure, now: datetime = NOW, not_after: d
 @pytest.mark.parametrize(
     ("held", "expected"),
     [
-        (None, Obtain(Reason.MISSING)),
-        (certificate(NOW), Obtain(Reason.RENEWAL)),
-        (certificate(NOW + timedelta(days=1), "https://old.example/"), Obtain(Reason.DIRECTORY)),
+        (None, Obtain(Reason.MISSING, HERE)),
+        (certificate(NOW), Obtain(Reason.RENEWAL, HERE)),
+        (certificate(NOW + timedelta(days=1), "https://old.example/"), Obtain(Reason.DIRECTORY, HERE)),
         (certificate(NOW + timedelta(days=1)), Wait(NOW + timedelta(days=1))),
     ],
 )
@@ -91,7 +105,7 @@ def test_waits_out_a_failure() -> None:
     """
     history = History(1, NOW + timedelta(minutes=1), directory=CA)
     assert Wait(NOW + timedelta(minutes=1)) == decided(None, history)
-    assert Obtain(Reason.MISSING) == decided(None, history, NOW + timedelta(minutes=1))
+    assert Obtain(Reason.MISSING, HERE) == decided(None, history, NOW + timedelta(minutes=1))
 
 
 def test_failures_at_another_ca_do_not_count() -> None:
@@ -99,8 +113,9 @@ def test_failures_at_another_ca_do_not_count() -> None:
     Whoever goes from the staging directory to the real one is not made to wait for the old one's failures.
     """
     history = History(9, NOW + timedelta(hours=6), (NOW,) * 4, "dead", directory="https://staging.example/")
-    assert Obtain(Reason.MISSING) == decided(None, history)
-    assert History(directory=CA, attempt_started_at=NOW) == started(history, NOW, directory=CA, challenge_types=2)
+    assert Obtain(Reason.MISSING, HERE) == decided(None, history)
+    begun = started(history, NOW, directory=CA, challenge_types=2)
+    assert (History(directory=CA, attempt_started_at=NOW), history) == (begun.at(CA), begun.at(history.directory))
 
 
 def test_delays_grow_as_documented() -> None:
@@ -165,7 +180,7 @@ def test_internal_issuer_has_no_limit() -> None:
     Where nothing is validated, nothing is counted.
     """
     history = started(NO_HISTORY, NOW, directory=CA, challenge_types=0)
-    assert Obtain(Reason.MISSING) == decided(None, history, challenge_types=0)
+    assert Obtain(Reason.MISSING, (Ca(CA, 0),)) == decided(None, history, challenge_types=0)
 
 
 def test_cut_off_attempt_counts_in_full() -> None:
@@ -173,7 +188,7 @@ def test_cut_off_attempt_counts_in_full() -> None:
     After one kill -9 the name is tried again at once, after the second it waits for the CA's limit.
     """
     once = started(NO_HISTORY, NOW, directory=CA, challenge_types=2)
-    assert Obtain(Reason.MISSING) == decided(None, once)
+    assert Obtain(Reason.MISSING, HERE) == decided(None, once)
     twice = started(once, NOW + timedelta(seconds=5), directory=CA, challenge_types=2)
     assert Wait(NOW + schedule.LONGEST_ATTEMPT + schedule.LIMIT_WINDOW) == decided(
         None, twice, NOW + timedelta(seconds=10)
@@ -402,3 +417,75 @@ def test_forgiven_history_keeps_what_the_ca_counts() -> None:
     """
     failed = History(3, NOW + timedelta(hours=1), (NOW, NOW), "why", None, CA)
     assert History(0, None, (NOW, NOW), "why", None, CA) == schedule.forgiven(failed)
+
+
+def failed_at(history: History, ca: Ca, now: datetime = NOW) -> History:
+    """
+    Give *history* after one more attempt, at *ca*, failed there.
+    """
+    begun = started(history, now, directory=ca.directory, challenge_types=2)
+    failure = Failure("refused", failed_authorizations=1)
+    return after_failure(begun, failure, now, not_after=None, challenge_types=2, fraction=0.5)
+
+
+def test_next_ca_is_asked_while_the_first_one_is_waited_for() -> None:
+    """
+    A failure at one CA says nothing of another; when both have failed, the one that may be asked first is waited for.
+    """
+    assert Obtain(Reason.MISSING, BOTH) == decide(None, NO_HISTORY, NOW, BOTH)
+    once = failed_at(NO_HISTORY, HERE[0])
+    assert Obtain(Reason.MISSING, (ELSEWHERE,)) == decide(None, once, NOW, BOTH)
+    twice = failed_at(once, ELSEWHERE, NOW + timedelta(seconds=1))
+    assert Wait(NOW + timedelta(minutes=1)) == decide(None, twice, NOW + timedelta(seconds=1), BOTH)
+    assert Obtain(Reason.MISSING, HERE) == decide(None, twice, NOW + timedelta(minutes=1), BOTH)
+
+
+def test_each_ca_has_a_back_off_of_its_own() -> None:
+    """
+    Failing in turn at two CAs, a name waits longer and longer at each.
+    """
+    history = NO_HISTORY
+    for failures in (1, 2, 3):
+        for ca in BOTH:
+            history = failed_at(history, ca, NOW + timedelta(hours=3 * failures))
+            assert failures == history.at(ca.directory).consecutive_failures
+    assert 2 == len(history.each)
+
+
+def test_certificate_of_any_configured_ca_is_good() -> None:
+    """
+    It is not due because the first CA was not the one that it came from.
+    """
+    held = certificate(NOW + timedelta(days=1), ELSEWHERE.directory)
+    assert Wait(NOW + timedelta(days=1)) == decide(held, NO_HISTORY, NOW, BOTH)
+    assert Obtain(Reason.RENEWAL, BOTH) == decide(held, NO_HISTORY, NOW + timedelta(days=1), BOTH)
+
+
+def test_success_leaves_what_cas_count() -> None:
+    """
+    No back-off is left anywhere; failed authorizations within the hour are, for each CA that saw some.
+    """
+    history = after_success(failed_at(failed_at(NO_HISTORY, HERE[0]), ELSEWHERE), NOW)
+    assert [(0, None, (NOW,))] * 2 == [
+        (one.consecutive_failures, one.next_attempt_at, one.failed_authorizations) for one in history.each
+    ]
+    assert () == after_success(history, NOW + timedelta(days=1)).elsewhere
+
+
+def test_forgiven_and_corrected_at_every_ca() -> None:
+    """
+    An operator's wish, and a clock that was set, mean all of them.
+    """
+    history = failed_at(failed_at(NO_HISTORY, HERE[0]), ELSEWHERE)
+    assert [(0, None)] * 2 == [
+        (one.consecutive_failures, one.next_attempt_at) for one in schedule.forgiven(history).each
+    ]
+    assert all(one.failed_authorizations < (NOW,) for one in corrected(history, NOW - timedelta(days=400)).each)
+
+
+def test_what_means_nothing_more_at_another_ca_is_dropped() -> None:
+    """
+    A CA that only ever succeeded leaves nothing behind.
+    """
+    begun = started(History(directory=HERE[0].directory), NOW, directory=ELSEWHERE.directory, challenge_types=2)
+    assert ((), ELSEWHERE.directory) == (begun.elsewhere, begun.directory)

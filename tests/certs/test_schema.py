@@ -10,7 +10,7 @@ import pytest
 from sptls.certs import rows, schema
 from sptls.errors import StoreError
 from tests.certs.authority import NOW
-from tests.certs.stored import open_directory, read_only, stored
+from tests.certs.stored import CLICK, open_directory, order_for, read_only, stored
 
 
 def value(connection: sqlite3.Connection, query: str) -> object:
@@ -92,6 +92,23 @@ def test_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert before == path.read_bytes()
 
 
+@pytest.mark.parametrize("version", range(1, len(schema.MIGRATIONS)))
+def test_every_older_schema_is_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """
+    A store of any version before has the same tables afterwards as a new one, and its rows.
+    """
+    path, query = tmp_path / "store.db", "SELECT group_concat(sql) FROM (SELECT sql FROM sqlite_schema ORDER BY name)"
+    with monkeypatch.context() as older:
+        older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:version])
+        with closing(schema.connect(path)) as connection:
+            connection.execute("INSERT INTO account VALUES ('d', 'u', x'00', x'00')")
+    with closing(schema.connect(path)) as mended, closing(schema.connect(tmp_path / "new.db")) as new:
+        assert value(new, query) == value(mended, query)
+        assert 1 == value(mended, "SELECT count(*) FROM account")
+
+
 def test_newer_schema_is_refused(tmp_path: Path) -> None:
     """
     A store that a newer sptls wrote is left alone, and the message says what to start.
@@ -99,7 +116,8 @@ def test_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with closing(schema.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match="its schema is version 99, this sptls knows 1; start the newer sptls"):
+    known = len(schema.MIGRATIONS)
+    with pytest.raises(StoreError, match=f"its schema is version 99, this sptls knows {known}; start the newer sptls"):
         schema.connect(path)
 
 
@@ -147,13 +165,17 @@ def test_rescue_copies_what_is_sound(tmp_path: Path) -> None:
             row = rows.certificate_row(stored(name))
             connection.execute(f"INSERT INTO certificate ({rows.CERTIFICATE_COLUMNS}) VALUES ({marks})", row)  # noqa: S608
         connection.execute("UPDATE certificate SET names = 'other' WHERE name = 'b.example'")
-        connection.execute("INSERT INTO history VALUES ('b.example', '', 3, NULL, '', 'dead', NULL)")
+        connection.execute("INSERT INTO history VALUES ('b.example', '', 3, NULL, '', 'dead', NULL, '')")
+        connection.execute("INSERT INTO deployment VALUES ('c.example', '0a', 1, 0, NULL, '')")
+        connection.execute(f"INSERT INTO acme_order VALUES ({', '.join('?' * 9)})", rows.order_row(order_for()))  # noqa: S608
         path.with_name("store.db-journal").write_bytes(b"")
     fresh, kept = schema.rescue(path, NOW)
     with closing(fresh):
-        assert ("a.example", "b.example") == (
+        assert ("a.example", "b.example", "c.example", CLICK.text) == (
             value(fresh, "SELECT name FROM certificate"),
             value(fresh, "SELECT name FROM history"),
+            value(fresh, "SELECT name FROM deployment"),
+            value(fresh, "SELECT name FROM acme_order"),
         )
     assert kept == path.with_name("store.db.damaged-20260801T120000.000000Z")
     assert kept.exists()
@@ -184,20 +206,22 @@ def test_rescue_on_a_read_only_disk_is_said() -> None:
             schema.rescue(directory / "store.db", NOW)
 
 
-def test_full_disk_in_a_rescue_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_in_a_rescue_is_said(tmp_path: Path) -> None:
     """
-    A rescue that can't write its copy fails as a store error, with the damaged file kept.
+    A rescue that can't write its copy fails as a store error, with the damaged file where it was: the next start finds
+    it again, and not an empty one.
     """
 
-    def full(_damaged: sqlite3.Connection, fresh: sqlite3.Connection) -> None:
+    def full(fresh: sqlite3.Connection) -> None:
         fresh.execute("PRAGMA max_page_count = 1")
         fresh.execute("CREATE TABLE filler AS SELECT zeroblob(100000)")
 
     schema.connect(tmp_path / "store.db").close()
-    monkeypatch.setattr(schema, "_copy", full)
+    before = (tmp_path / "store.db").read_bytes()
     with pytest.raises(StoreError, match="free some space"):
-        schema.rescue(tmp_path / "store.db", NOW)
-    assert 1 == len(list(tmp_path.glob("store.db.damaged-*Z")))
+        schema.rescue(tmp_path / "store.db", NOW, full)
+    assert {"store.db", "store.db-journal"} == {path.name for path in tmp_path.iterdir()}
+    assert before == (tmp_path / "store.db").read_bytes()
 
 
 def test_unknown_error_is_given_as_it_is() -> None:

@@ -15,11 +15,12 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from sptls.certs.pem_objects import of_bundle
-from sptls.certs.records import AccountRecord, History, Loaded
+from sptls.certs.records import AccountRecord, Deployment, History, Loaded
 from sptls.certs.store import InlineWorker, Store, WorkerThread
 from sptls.errors import BadCertificate, StoreError
+from sptls.interfaces import IOrders
 from tests.certs.authority import NOW
-from tests.certs.stored import CA, CLICK, outcome, stored
+from tests.certs.stored import CA, CLICK, order_for, outcome, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -79,8 +80,20 @@ def test_records_survive(store: Store) -> None:
     """
     outcome(store.put_certificate(stored(), FAILING))
     outcome(store.put_account(CA, AccountRecord(b"key", "https://ca/acct/1")))
-    assert Loaded({CLICK: stored()}, {CLICK: FAILING}) == outcome(store.load())
+    outcome(store.put_deployments({CLICK: Deployment("0a")}))
+    assert Loaded({CLICK: stored()}, {CLICK: FAILING}, (), {CLICK: Deployment("0a")}) == outcome(store.load())
     assert AccountRecord(b"key", "https://ca/acct/1") == outcome(store.account(CA))
+
+
+def test_orders_under_way_survive(store: Store) -> None:
+    """
+    They are given until they are removed.
+    """
+    assert verifyObject(IOrders, store)
+    outcome(store.put_order(order_for()))
+    assert order_for() == outcome(store.order(CLICK))
+    outcome(store.remove_order(CLICK))
+    assert outcome(store.order(CLICK)) is None
 
 
 def test_certificate_alone_resets_the_failures(store: Store) -> None:

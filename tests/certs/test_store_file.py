@@ -12,17 +12,18 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sptls.certs import schema
-from sptls.certs.records import NO_HISTORY, AccountRecord, History, Loaded
+from sptls.certs.records import NO_HISTORY, AccountRecord, Deployment, History, Loaded, OrderRecord
 from sptls.certs.store_file import StoreFile
 from sptls.errors import BadCertificate, StoreError
 from sptls.names import HostName
 from tests.certs.authority import NOW
-from tests.certs.stored import CA, CLICK, bundle_for, open_directory, read_only, stored
+from tests.certs.stored import CA, CLICK, bundle_for, open_directory, order_for, read_only, stored
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FAILING = History(2, NOW + timedelta(minutes=5), (NOW, NOW), "dead", None, CA)
+OWED = Deployment("0a", True, 2, NOW + timedelta(minutes=5), "exit status 1")
 ACCOUNT = AccountRecord(b"key", "https://ca/acct/1")
 
 
@@ -118,14 +119,116 @@ def test_clean_history_takes_no_row(path: Path) -> None:
     assert [] == execute(path, "SELECT * FROM history")
 
 
+def test_deployments_come_back(path: Path) -> None:
+    """
+    After a restart it is known how far each name's files have come; a later word replaces an earlier one.
+    """
+    other = HostName("other.example")
+    with closing(opened(path)) as store:
+        store.put_deployments({CLICK: OWED, other: OWED})
+        store.put_deployments({CLICK: Deployment("0a")})
+    with closing(opened(path)) as store:
+        assert {CLICK: Deployment("0a"), other: OWED} == store.load().deployments
+
+
+def test_damaged_deployment_is_ignored(path: Path) -> None:
+    """
+    One that makes no sense is forgotten, and the others are loaded.
+    """
+    with closing(opened(path)) as store:
+        store.put_deployments({CLICK: OWED, HostName("other.example"): OWED})
+    execute(path, "UPDATE deployment SET next_attempt_at = 'x' WHERE name = 'other.example'")
+    with closing(opened(path)) as store:
+        assert {CLICK: OWED} == store.load().deployments
+
+
+def test_limits_come_back_while_they_say_something(path: Path) -> None:
+    """
+    Each CA's ledger as it was written last, without what is over; a damaged entry is no loss.
+    """
+    later = NOW.timestamp() + 60
+    with closing(opened(path)) as store:
+        store.put_limits("ca", {"orders": later, "name a": NOW.timestamp() - 1})
+        store.put_limits("other", {"orders": later})
+        store.put_limits("ca", {"orders": later + 1})
+    execute(path, "INSERT INTO ca_limit VALUES ('ca', 'odd', 'x')")
+    with closing(opened(path)) as store:
+        assert {"ca": {"orders": later + 1}, "other": {"orders": later}} == store.load().limits
+
+
+def test_orders_under_way_are_named(path: Path) -> None:
+    """
+    Whoever starts knows which names have one; what is no name has none.
+    """
+    with closing(opened(path)) as store:
+        store.put_order(order_for())
+    execute(path, "UPDATE acme_order SET name = x'00' WHERE name = 'other.example'")
+    with closing(opened(path)) as store:
+        assert frozenset({CLICK}) == store.load().orders
+
+
 def test_removed_name_is_forgotten(path: Path) -> None:
     """
-    Certificate and history go together.
+    Certificate, history and deployment go together.
     """
     with closing(opened(path)) as store:
         store.put_certificate(stored(), FAILING)
+        store.put_deployments({CLICK: OWED})
         store.remove(CLICK)
         assert Loaded() == store.load()
+
+
+def test_order_under_way_comes_back(path: Path) -> None:
+    """
+    One for each name, the newest; until it is removed.
+    """
+    with closing(opened(path)) as store:
+        store.put_order(order_for(number=1))
+        store.put_order(order_for(number=2))
+    with closing(opened(path)) as store:
+        assert (order_for(number=2), None) == (store.order(CLICK), store.order(HostName("other.example")))
+        store.remove_order(CLICK)
+        assert store.order(CLICK) is None
+
+
+def test_certificate_ends_its_order(path: Path) -> None:
+    """
+    With the same write: an order that is still there leads to a certificate that is not stored yet.
+    """
+    other = HostName("other.example")
+    with closing(opened(path)) as store:
+        store.put_order(order_for())
+        store.put_order(order_for(other))
+        with pytest.raises(BadCertificate):
+            store.put_certificate(attrs.evolve(stored(), name=other), NO_HISTORY)
+        store.put_certificate(stored(), NO_HISTORY)
+        assert (None, order_for(other)) == (store.order(CLICK), store.order(other))
+        store.remove(other)
+        assert store.order(other) is None
+
+
+def test_orders_that_expired_are_dropped(path: Path) -> None:
+    """
+    By the next one that is put.
+    """
+    old = HostName("old.example")
+    with closing(opened(path)) as store:
+        store.put_order(attrs.evolve(order_for(old), expires=NOW - timedelta(seconds=1)))
+        store.put_order(order_for())
+        assert (None, order_for()) == (store.order(old), store.order(CLICK))
+
+
+def test_damaged_order_is_none(path: Path) -> None:
+    """
+    It is not followed, and a new one takes its place.
+    """
+    with closing(opened(path)) as store:
+        store.put_order(order_for())
+    execute(path, "UPDATE acme_order SET private_key = x'00'")
+    with closing(opened(path)) as store:
+        assert store.order(CLICK) is None
+        store.put_order(order_for())
+        assert order_for() == store.order(CLICK)
 
 
 def test_certificate_set_aside_is_kept(path: Path) -> None:

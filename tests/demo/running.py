@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import task
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.stdio import StandardIO
 
+from sptls.certs.internal import CERTIFICATE_FILE
 from sptls.clock import wall_time
+from sptls.demo import stack
 from sptls.demo.child import Child
 from sptls.demo.pebble import DemoPebble
 from sptls.demo.tracking_service import DemoTrackingService
 from sptls.errors import StartError
+from tests.pebble.pebble import free_ports
 
 
 class Input(Protocol):
@@ -77,6 +81,18 @@ async def tracking_service(reactor: Any, directory: Path) -> None:
     await demo.stop()
 
 
+async def local_stack(reactor: Any, directory: Path) -> None:
+    """
+    Run what the containers' local stack has of ours, on a free port, and cancel it in the end.
+    """
+    (port,) = free_ports(1)
+    serving = stack.run(reactor, [str(directory)], port)
+    await end_of_input(reactor, port=port, trust=str(directory / CERTIFICATE_FILE))
+    serving.cancel()
+    with suppress(CancelledError):
+        await serving
+
+
 async def stubborn_child(reactor: Any, directory: Path) -> None:
     """
     Run a program that does not end by SIGTERM.
@@ -103,6 +119,7 @@ async def failing_child(reactor: Any, directory: Path) -> None:
 PARTS = {
     "pebble": pebble,
     "tracking_service": tracking_service,
+    "local_stack": local_stack,
     "stubborn_child": stubborn_child,
     "failing_child": failing_child,
 }

@@ -5,6 +5,7 @@ A real ``twistd sptls`` in a child process, and a client that talks to it over r
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import select
@@ -77,7 +78,10 @@ class Daemon:
         """
         Give ``/status``.
         """
-        answer: dict[str, Any] = json.loads(http_get(self.admin, "/status", "localhost").content)
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=START_SECONDS)
+        with contextlib.closing(connection):
+            connection.request("GET", "/status")
+            answer: dict[str, Any] = json.load(connection.getresponse())
         return answer
 
     def domain(self, name: str) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sptls.certs.bundle import CertificateBundle
+from sptls.deploy.plan import DeployState
 from sptls.names import HostName
-from sptls.ops.status import DomainStatus, domain_json, http_json, own_state, status_json
+from sptls.ops.status import DomainStatus, domain_json, http_json, ordered_state, own_state, status_text
 from sptls.proxy.counters import Counters
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -42,6 +43,25 @@ def test_own_certificate_is_valid_faulty_or_expired(now: datetime, faults: tuple
     assert state == own_state(BUNDLE, faults, now)
 
 
+@pytest.mark.parametrize(
+    ("state", "source", "expected"),
+    [
+        ("valid", "https://ca.example/dir", "valid"),
+        ("renewing", "https://ca.example/dir", "renewing"),
+        ("valid", "https://staging.example/dir", "replacing"),
+        ("renewing", "internal", "replacing"),
+        ("failing", "https://staging.example/dir", "failing"),
+        ("issuing", "https://staging.example/dir", "issuing"),
+        ("waiting", "https://staging.example/dir", "waiting"),
+    ],
+)
+def test_certificate_of_another_ca_is_never_said_to_be_good(state: str, source: str, expected: str) -> None:
+    """
+    It is served while it is valid; that its successor fails to come, or that it has expired, is the worse news.
+    """
+    assert expected == ordered_state(state, source, ["https://ca.example/dir", "https://second.example/dir"])
+
+
 def test_domain_without_certificate_has_nulls() -> None:
     """
     What isn't there is null, never an empty string or a made-up moment.
@@ -58,7 +78,23 @@ def test_domain_without_certificate_has_nulls() -> None:
         "renew_at": None,
         "next_attempt_at": None,
         "problem": "refused",
+        "deployment": None,
     } == told
+
+
+def test_deployment_is_told_where_there_is_one() -> None:
+    """
+    How the files for another server stand: the word, the serial, the problem.
+    """
+    status = DomainStatus(
+        "click.example.com", "valid", "internal", BUNDLE, deployment=DeployState("failing", "", "disk full", NOW)
+    )
+    assert {
+        "state": "failing",
+        "serial": None,
+        "next_attempt_at": "2026-11-24T12:00:00Z",
+        "problem": "disk full",
+    } == domain_json(status)["deployment"]
 
 
 def test_moments_are_utc_to_the_second() -> None:
@@ -87,7 +123,7 @@ def test_status_counts_states_and_holds_no_secret() -> None:
     The whole is JSON, has the states counted, and nothing of the key.
     """
     domains = [DomainStatus("a.example", "valid", "own", BUNDLE), DomainStatus("b.example", "issuing", "internal")]
-    told = json.dumps(status_json(version="1", serving=True, started_at=NOW, domains=domains, http={"requests": 3}))
+    told = "".join(status_text(version="1", serving=True, started_at=NOW, domains=domains, http={"requests": 3}))
     assert {"valid": 1, "issuing": 1} == json.loads(told)["states"]
     assert {"requests": 3} == json.loads(told)["http"]
     assert "secret" not in told

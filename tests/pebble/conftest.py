@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -37,6 +38,19 @@ class Ca:
         """
         Issue for *names* in a process of its own; gives the driver's report.
         """
+        done = self._drive(names, task)
+        assert (0, "") == (done.returncode, done.stderr)
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    def crash(self, *names: str, **task: Any) -> None:
+        """
+        Begin to issue for *names* in a process that is killed on the way (``dies_at``).
+        """
+        done = self._drive(names, task)
+        assert (-signal.SIGKILL, "") == (done.returncode, done.stderr)
+
+    def _drive(self, names: tuple[str, ...], task: dict[str, Any]) -> subprocess.CompletedProcess[str]:
         whole = {
             "directory_url": self.pebble.directory_url,
             "trust": str(self.pebble.trust),
@@ -44,7 +58,7 @@ class Ca:
             "names": names,
             **task,
         }
-        done = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-W", "error", str(DRIVER)],
             input=json.dumps(whole),
             capture_output=True,
@@ -52,9 +66,6 @@ class Ca:
             timeout=DRIVER_SECONDS,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
-        assert (0, "") == (done.returncode, done.stderr)
-        report: dict[str, Any] = json.loads(done.stdout)
-        return report
 
 
 class StartCa(Protocol):

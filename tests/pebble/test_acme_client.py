@@ -6,7 +6,8 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from tests.pebble.pebble import free_ports
+from tests.pebble.conftest import Ca
+from tests.pebble.pebble import Ports, Settings, free_ports, is_installed, running
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,8 +152,62 @@ def test_binds_an_external_account(start_ca: StartCa, tmp_path: Path) -> None:
 
 def test_registers_again_when_the_ca_lost_the_account(start_ca: StartCa) -> None:
     """
-    An account that the CA no longer knows is registered again, once for all orders.
+    An account that the CA no longer knows is registered again, once for all orders, in less than two seconds.
     """
     report = start_ca().issue("a.test", "b.test", rounds=2, loses_account=True)
     assert [] == errors(report)
+    assert max(outcome["seconds"] for outcome in report["rounds"][1]) < 2
     assert 2 == sum("sign-me-up" in request for request in report["requests"])
+
+
+@pytest.mark.parametrize("dies_at", ["/authZ/", "/finalize-order/", "/certZ/"])
+def test_a_killed_process_costs_no_second_order(start_ca: StartCa, tmp_path: Path, dies_at: str) -> None:
+    """
+    Whatever the CA had answered when the process was killed, the next one goes on with the order; it ends there.
+    """
+    ca, store = start_ca(), str(tmp_path / "state" / "store.db")
+    ca.crash("a.test", store=store, dies_at=dies_at)
+    report = ca.issue("a.test", store=store, rounds=2)
+    assert [] == errors(report)
+    ((taken_up,), (renewed,)) = report["rounds"]
+    assert (0, 1) == (taken_up["orders"], renewed["orders"])
+    assert 1 == sum("/order-plz" in request for request in report["requests"])
+    assert 0 == sum("/sign-me-up" in request for request in report["requests"])
+
+
+@pytest.mark.skipif(not is_installed(), reason="Pebble is not installed")
+def test_an_order_that_the_ca_forgot_is_made_anew(tmp_path: Path) -> None:
+    """
+    A CA that was set up anew knows neither account nor order, and both are made again in one attempt.
+    """
+    store = str(tmp_path / "state" / "store.db")
+    http_port, tls_port, *ports = free_ports(6)
+    settings = Settings(http_port, tls_port)
+    with running(tmp_path, settings, Ports(*ports)) as pebble:
+        Ca(pebble, http_port).crash("a.test", store=store, dies_at="/finalize-order/")
+    with running(tmp_path, settings, Ports(*ports)) as pebble:
+        report = Ca(pebble, http_port).issue("a.test", store=store)
+    assert [] == errors(report)
+    assert 1 == report["rounds"][0][0]["orders"]
+
+
+def test_a_certificate_is_revoked(start_ca: StartCa) -> None:
+    """
+    By the account that ordered it; for another account, by the certificate's own key.
+    """
+    ca = start_ca()
+    for revoker in ("account", "key"):
+        report = ca.issue("a.test", revoker=revoker)
+        (outcome,) = report["rounds"][0]
+        assert ("", "Revoked") == (outcome["error"], ca.pebble.certificate_status(outcome["serial"])["Status"])
+
+
+def test_a_wrong_external_account_is_told(start_ca: StartCa, tmp_path: Path) -> None:
+    """
+    The error names the key of the configuration.
+    """
+    ca = start_ca(external_accounts={"kid-1": MAC_KEY})
+    (tmp_path / "mac").write_text(MAC_KEY[::-1])
+    (refused,) = ca.issue("a.test", eab_kid="kid-1", eab_file=str(tmp_path / "mac"))["rounds"][0]
+    assert "ConfigError" == refused["cause"]
+    assert "acme.eab: the CA refuses this external account" in refused["error"]

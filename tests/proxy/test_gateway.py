@@ -5,7 +5,7 @@ from twisted.internet.defer import Deferred
 from sptls.config import UpstreamConfig
 from sptls.names import HostName, NameTable
 from sptls.proxy.route import Site
-from tests.proxy.wire import GET, OK, SITE, Stage, lost
+from tests.proxy.wire import GET, OK, SITE, Stage, logged, lost
 
 
 def test_date_is_now() -> None:
@@ -70,3 +70,24 @@ def test_waiting_for_the_end_can_be_cut_short() -> None:
     stage.gateway.abort()
     assert "aborted" == wire.end
     lost(connection)
+
+
+def test_flushes_of_one_turn_are_done_together() -> None:
+    """
+    Each once, after this turn, whatever becomes of the others.
+    """
+    stage = Stage()
+    done = []
+
+    def fail() -> None:
+        raise RuntimeError
+
+    with logged() as events:
+        for flush in (lambda: done.append("a"), fail, lambda: done.append("b")):
+            stage.gateway.soon(flush)
+        assert [] == done
+        stage.clock.advance(0)
+    assert (["a", "b"], ["critical"]) == (done, [level for level, _ in events])
+    stage.gateway.soon(lambda: done.append("c"))
+    stage.clock.advance(0)
+    assert ["a", "b", "c"] == done

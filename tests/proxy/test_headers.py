@@ -12,7 +12,15 @@ from sptls.config import LimitsConfig, UpstreamConfig
 from sptls.names import HostName
 from sptls.proxy.body import Chunked, Length, NoBody, UntilClose, response_body
 from sptls.proxy.head import RequestHead, ResponseHead, parse_request, parse_response
-from sptls.proxy.headers import client_framing, error_page, for_client, for_upstream, http_date, own_response
+from sptls.proxy.headers import (
+    client_fields,
+    client_framing,
+    error_page,
+    for_client,
+    for_upstream,
+    http_date,
+    own_response,
+)
 from sptls.proxy.route import Site
 
 LIMITS = LimitsConfig()
@@ -300,3 +308,44 @@ def test_dates_are_as_rfc_9110_wants_them(moment: datetime) -> None:
     """
     moment = moment.replace(microsecond=0, tzinfo=UTC)
     assert format_datetime(moment, usegmt=True).encode() == http_date(int(moment.timestamp()))
+
+
+def test_a_redirect_has_a_location_that_is_not_remembered() -> None:
+    """
+    The domain may have to go back to http.
+    """
+    page = error_page(308, b"HEAD", location=b"https://a.example/\xff")
+    assert b"\r\nLocation: https://a.example/\xff\r\nCache-Control: no-store\r\n" in page
+    assert b"Location" not in error_page(404, b"GET")
+
+
+def test_fields_for_http2_are_lower_case_and_without_the_connections() -> None:
+    """
+    Order and repeats stay; the status is the first field, the length the one that was checked.
+    """
+    head = response(
+        b"HTTP/1.1 302 Found",
+        b"Set-Cookie: a",
+        b"Connection: close, X-Hop",
+        b"X-Hop: 1",
+        b"Keep-Alive: timeout=5",
+        b"Content-Length: 2",
+        b"set-cookie: b",
+        b"Date: now",
+    )
+    expected = [
+        (b":status", b"302"),
+        (b"set-cookie", b"a"),
+        (b"set-cookie", b"b"),
+        (b"date", b"now"),
+        (b"content-length", b"2"),
+    ]
+    assert expected == client_fields(head)
+
+
+def test_fields_for_http2_have_no_length_where_there_is_none() -> None:
+    """
+    Neither of chunks nor of a 204 (RFC 9110 §8.6).
+    """
+    assert [(b":status", b"200")] == client_fields(response(b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked"))
+    assert [(b":status", b"204")] == client_fields(response(b"HTTP/1.1 204 No Content", b"Content-Length: 0"))

@@ -3,10 +3,13 @@ from __future__ import annotations
 import pytest
 from zope.interface.verify import verifyObject
 
+from sptls.config import UpstreamConfig
 from sptls.errors import UpstreamError
 from sptls.interfaces import IDownstream
+from sptls.names import HostName, NameTable
 from sptls.proxy.http1_exchange import Http1Exchange
 from sptls.proxy.log_line import LogEntry, combined
+from sptls.proxy.route import Site
 from tests.proxy.wire import CLICK, GET, OK, POST, Stage, TlsWire, response_head
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -162,3 +165,56 @@ def test_pause_while_nothing_is_pumped_is_heeded_at_once() -> None:
     connection.dataReceived(POST + b"Content-Length: 9\r\n\r\nabc")
     stage.exchanges[0].downstream.pause_request()
     assert not wire.reading
+
+
+def redirecting() -> Stage:
+    """
+    Give a gateway that sends its one domain to HTTPS.
+    """
+    stage, name = Stage(), HostName(CLICK)
+    stage.gateway.sites = NameTable([(name, Site(name, UpstreamConfig(), redirect_http=True))])
+    stage.gateway.has_certificate = lambda host: host == CLICK.encode()
+    return stage
+
+
+def test_redirect_is_a_small_page_that_is_not_kept() -> None:
+    """
+    The connection is; nothing tells who answered, and no error is counted.
+    """
+    stage = redirecting()
+    connection, wire = stage.connect()
+    connection.dataReceived(GET + GET.replace(b"GET", b"HEAD"))
+    head = (
+        b"HTTP/1.1 308 Permanent Redirect\r\nDate: Thu, 22 Oct 2020 19:59:44 GMT\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 69\r\n"
+        b"Location: https://click.example.com/f/a\r\nCache-Control: no-store\r\n\r\n"
+    )
+    page = b"308 Permanent Redirect\n\nThis page is at the same address with https.\n"
+    assert (head + page + head, "open") == (wire.value(), wire.end)
+    assert ([(308, len(page)), (308, 0)], [], 0) == (stage.logged, stage.exchanges, stage.counters.error_pages)
+
+
+def test_redirect_of_a_request_with_content_reads_none_of_it() -> None:
+    """
+    The client may still be sending; it will again, to the other port.
+    """
+    stage = redirecting()
+    connection, wire = stage.connect()
+    connection.dataReceived(POST + b"Content-Length: 9\r\n\r\nabc")
+    assert wire.value().startswith(b"HTTP/1.1 308 ")
+    assert b"Connection: close\r\n" in wire.value()
+    connection.dataReceived(b"defghi" + GET)
+    assert ([(308, 69)], []) == (stage.logged, stage.exchanges)
+
+
+@pytest.mark.parametrize(("field", "gathered_from"), [(b"", None), (b"Connection: close\r\n", 0)])
+def test_answer_before_a_close_is_gathered_with_it(field: bytes, gathered_from: int | None) -> None:
+    """
+    Over TLS the last write and the close make one packet; a kept connection's answers never wait.
+    """
+    stage = Stage()
+    wire = TlsWire()
+    connection, _ = stage.connect(wire)
+    connection.dataReceived(GET[:-2] + field + b"\r\n")
+    stage.exchanges[0].answer(OK, b"ok")
+    assert (gathered_from, 1) == (wire.gathered_from, len(wire.writes))

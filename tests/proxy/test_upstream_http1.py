@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHandshakeListener, IProtocol, IPushProducer
+from twisted.internet.interfaces import IProtocol, IPushProducer
 from zope.interface.verify import verifyObject
 
 from sptls.proxy.upstream_origin import BODY_SECONDS
@@ -15,10 +15,10 @@ UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
 
 def test_provides_twisteds_interfaces() -> None:
     """
-    A connection is what transports, TLS and consumers expect.
+    A connection is what transports and consumers expect.
     """
     connection, _ = UpstreamStage().kept()
-    for interface in (IProtocol, IHandshakeListener, IPushProducer):
+    for interface in (IProtocol, IPushProducer):
         assert verifyObject(interface, connection)
 
 
@@ -360,10 +360,9 @@ def test_large_opening_keeps_the_client_paused() -> None:
     stage = UpstreamStage()
     told, exchange = stage.ask(POST + b"Content-Length: 1000000\r\n\r\n")
     exchange.send_data(b"x" * 100_000)
-    connection = stage.reactor.tcpClients[-1][2].buildProtocol(Wire().getPeer())
     wire = Wire()
     wire.full_bytes = 1000
-    connection.makeConnection(wire)  # type: ignore[union-attr]
+    stage.accept(wire=wire)
     assert "resume" not in told.events
     wire.take_all()
     assert "resume" == told.events[-1]

@@ -50,6 +50,18 @@ def test_what_may_not_be_repeated_gets_a_fresh_connection(head: bytes) -> None:
     assert (b"", 2) == (wire.value(), len(stage.dialled))
 
 
+def test_first_answer_on_a_connection_is_worth_remembering() -> None:
+    """
+    The connector hears of it once, and may make the next connection cheaper.
+    """
+    stage = UpstreamStage()
+    connection, wire = stage.kept()
+    assert [wire] == stage.remembered
+    stage.ask()
+    connection.dataReceived(OK)
+    assert [wire] == stage.remembered
+
+
 def test_fresh_connection_is_kept_afterwards() -> None:
     """
     A connection made for a POST serves the next GET.
@@ -244,8 +256,7 @@ def test_trouble_is_logged_when_it_begins_and_ends() -> None:
         stage.kept()
         stage.ask()
     assert [
-        "the upstream http://spgo.test fails: no connection (ConnectionRefusedError: Connection was refused by other"
-        " side.) (1 in a row)",
+        "the upstream http://spgo.test fails: no connection to 192.0.2.10: Connection refused (1 in a row)",
         "the upstream http://spgo.test answers again, after 20 failures in 20 s",
     ] == [text for _, text in events]
 

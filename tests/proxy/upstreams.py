@@ -1,21 +1,20 @@
 """
-Real upstreams on a reactor in memory: the test accepts connections and plays the tracking service on them.
+Real upstreams whose connections a test accepts or refuses, and on which it plays the tracking service.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from twisted.internet.address import IPv4Address
+import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.testing import MemoryReactorClock
-from twisted.python.failure import Failure
+from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from sptls.config import LimitsConfig, UpstreamConfig
 from sptls.deadlines import Deadlines
-from sptls.interfaces import IDownstream
+from sptls.errors import UpstreamError
+from sptls.interfaces import IDownstream, IUpstreamConnector
 from sptls.names import HostName
 from sptls.proxy.counters import Counters
 from sptls.proxy.head import RequestHead, parse_request
@@ -26,9 +25,10 @@ from sptls.proxy.upstream_http1 import UpstreamConnection
 from tests.proxy.wire import GET, Wire, lost
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+    from collections.abc import Callable
 
-    from sptls.errors import UpstreamError
+    from twisted.internet.interfaces import IProtocol, ITransport
+
     from sptls.proxy.head import ResponseHead
     from sptls.proxy.upstream_exchange import UpstreamExchange
 
@@ -101,22 +101,56 @@ def request_head(raw: bytes = GET) -> RequestHead:
     return head
 
 
-def _no_tls(_: UpstreamConfig) -> NoReturn:
-    raise AssertionError("plain HTTP needs no TLS")
+@attrs.define
+class Attempt:
+    """
+    A connection to *address* and *port* that was asked for; *done* fires when the test lets it.
+    """
+
+    address: str
+    port: int
+    protocol: IProtocol
+    done: Deferred[None] = attrs.field(factory=Deferred)
+
+
+@implementer(IUpstreamConnector)
+class InMemory:
+    """
+    Keeps what is to be connected for the test to decide about, and what is worth remembering.
+    """
+
+    def __init__(self, attempts: list[Attempt], remembered: list[ITransport], port: int) -> None:
+        self._attempts, self._remembered, self._port = attempts, remembered, port
+
+    async def connect(self, address: str, protocol: IProtocol) -> None:
+        """
+        Wait for the test.
+        """
+        self._attempts.append(Attempt(address, self._port, protocol))
+        await self._attempts[-1].done
+
+    def remember(self, transport: ITransport) -> None:
+        """
+        Keep it.
+        """
+        self._remembered.append(transport)
 
 
 class UpstreamStage:
     """
-    Upstreams, a resolver that knows *addresses*, and the reactor on which the test connects.
+    Upstreams, a resolver that knows *addresses*, and a clock; connections are the test's, or *connector_for*'s.
     """
 
     def __init__(
         self,
         config: UpstreamConfig = PLAIN,
         addresses: tuple[str, ...] = ("192.0.2.10",),
-        tls: IOpenSSLClientConnectionCreator | None = None,
+        connector_for: Callable[[UpstreamConfig], IUpstreamConnector] | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self.reactor = MemoryReactorClock()
+        self.reactor = clock or Clock()
+        self.attempts: list[Attempt] = []
+        self.remembered: list[ITransport] = []
         self.deadlines = Deadlines(self.reactor)
         self.deadlines.start()
         self.addresses: tuple[str, ...] | Exception = addresses
@@ -128,11 +162,10 @@ class UpstreamStage:
         self.site = Site(HostName("click.example.com"), config)
         self.upstreams = Upstreams(
             self.reactor,
-            self.reactor,
             self.deadlines,
             self.limits,
             self.resolver,
-            _no_tls if tls is None else lambda _: tls,
+            connector_for or (lambda config: InMemory(self.attempts, self.remembered, config.port)),
             self.counters,
         )
 
@@ -156,28 +189,30 @@ class UpstreamStage:
         told = told or Told()
         return told, self.upstreams.exchange(self.site, raw, request_head(raw), told)
 
-    def accept(self, at: int = -1) -> tuple[UpstreamConnection, Wire]:
+    def accept(self, at: int = -1, wire: Wire | None = None) -> tuple[UpstreamConnection, Wire]:
         """
         Complete the connection that was begun as number *at*.
         """
-        connection = self.reactor.tcpClients[at][2].buildProtocol(IPv4Address("TCP", "192.0.2.10", 80))
+        attempt, wire = self.attempts[at], wire or Wire()
+        connection = attempt.protocol
         assert isinstance(connection, UpstreamConnection)
-        wire = Wire()
         connection.makeConnection(wire)
+        attempt.done.callback(None)
         return connection, wire
 
     def refuse(self, at: int = -1) -> None:
         """
         Refuse it.
         """
-        self.reactor.tcpClients[at][2].clientConnectionFailed(self.reactor.connectors[at], Failure(Refused()))
+        attempt = self.attempts[at]
+        attempt.done.errback(UpstreamError(502, f"no connection to {attempt.address}: Connection refused"))
 
     @property
     def dialled(self) -> list[str]:
         """
         Give the addresses that were connected to, in order.
         """
-        return [client[0] for client in self.reactor.tcpClients]
+        return [attempt.address for attempt in self.attempts]
 
     def kept(self) -> tuple[UpstreamConnection, Wire]:
         """

@@ -61,8 +61,6 @@ class Wire:
         self.writes: list[bytes] = []
         self.full_bytes: int | None = None
         self.unsent_bytes = 0
-        # Off where Twisted's TLS is on the wire, which writes and leaves its producer as it likes.
-        self.strict = True
         self.reading, self.no_delay = True, False
         self.producer: IPushProducer | None = None
         self.disconnecting = self.write_closed = self.aborted = False
@@ -90,7 +88,7 @@ class Wire:
         """
         Keep *data*; pause the producer when that is too much.
         """
-        assert not self.strict or self.end == "open"
+        assert self.end == "open"
         self.writes.append(data)
         self.unsent_bytes += len(data)
         if self.full_bytes is not None and self.unsent_bytes > self.full_bytes and self.producer is not None:
@@ -146,7 +144,7 @@ class Wire:
         """
         Note that it is to be closed; a producer that is still there would keep Twisted from doing so.
         """
-        assert not self.strict or self.producer is None
+        assert self.producer is None
         self.disconnecting = True
 
     def loseWriteConnection(self) -> None:  # noqa: N802 - Twisted's name
@@ -208,6 +206,13 @@ class TlsWire(Wire):
         super().__init__(peer)
         self.alpn, self.certificate = b"http/1.1", _Certificate(host.encode())
         self.lingers = False
+        self.gathered_from: int | None = None
+
+    def gather_for_close(self) -> None:
+        """
+        Note how many writes came before.
+        """
+        self.gathered_from = len(self.writes)
 
     def lose_connection_lingering(self) -> None:
         """

@@ -306,3 +306,38 @@ def test_own_certificate_taken_out(certificates: ServedCertificates, bundle: Cer
     assert certificates.bundle_for(CLICK) is bundle
     certificates.replace(CLICK, attrs.evolve(bundle, key=b""))
     assert certificates.answer(b"click.example.com") == Hold(CLICK)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        (b"click.example.com", True),
+        (b"CLICK.example.com.", True),
+        (b"a.example.org", True),
+        (b"open.example.com", False),
+        (b"other.example.com", False),
+        (b"a.b.example.org", False),
+    ],
+)
+def test_a_host_has_a_valid_certificate_or_not(
+    certificates: ServedCertificates, bundle: CertificateBundle, host: bytes, expected: bool
+) -> None:
+    """
+    A wildcard's and an own one count.
+    """
+    certificates.replace(CLICK, bundle)
+    certificates.replace(OWN, bundle)
+    assert expected is certificates.has_valid(host)
+
+
+def test_a_certificate_that_no_client_takes_is_not_valid(
+    certificates: ServedCertificates, served: Served, bundle: CertificateBundle
+) -> None:
+    """
+    One for another name, or one that has expired, is served all the same, but nobody is sent there.
+    """
+    certificates.replace(OPEN, bundle)
+    certificates.replace(CLICK, attrs.evolve(bundle, not_after=LATER))
+    assert (False, True) == (certificates.has_valid(OPEN.wire), certificates.has_valid(CLICK.wire))
+    served.now = LATER + timedelta(seconds=1)
+    assert not certificates.has_valid(CLICK.wire)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from socket import MSG_PEEK
 from typing import TYPE_CHECKING
 
 import attrs
@@ -307,6 +308,22 @@ def test_close_says_so(wire: Wire) -> None:
     pair.settle()
     assert (MEBIBYTE, "close_notify", ConnectionDone) == (len(pair.client.received), pair.client.end, protocol.why)
     assert (1, 0, 0) == (pair.closed, len(pair.pump.readers), len(pair.pump.writers))
+
+
+def test_gathered_answer_leaves_with_the_close(wire: Wire) -> None:
+    """
+    Answer and close_notify reach the client together; asked for too late, it is no fault.
+    """
+    pair, protocol = wire(), Recorder()
+    pair.open(protocol)
+    protocol.tls.gather_for_close()
+    protocol.tls.write(b"answer")
+    with pytest.raises(BlockingIOError):
+        pair.client.sock.recv(1, MSG_PEEK)
+    protocol.tls.loseConnection()
+    pair.run(lambda: pair.client.end)
+    assert (b"answer", "close_notify") == (pair.client.received, pair.client.end)
+    protocol.tls.gather_for_close()
 
 
 def test_close_at_once(wire: Wire) -> None:

@@ -1,0 +1,205 @@
+"""
+One attempt to get a certificate for a name, from the record that it begins to what it leaves behind.
+
+Runs what the renewer decided on: notes the attempt in the store before the CA hears of it, has the issuer make the
+certificate, stores it and has it served; or notes the failure, with its next attempt. A full disk loses nothing that
+was paid for, and whatever goes wrong ends in a history: only a stop or a removal leaves none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.logger import Logger
+
+from sptls.certs import schedule
+from sptls.certs.authority import Moment
+from sptls.certs.records import StoredCertificate
+from sptls.errors import IssuanceFailed, OrderCancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from sptls.certs.authority import Authority
+    from sptls.certs.bundle import CertificateBundle
+    from sptls.certs.limits import Demand
+    from sptls.certs.recorder import Recorder
+    from sptls.certs.standing import Standing
+    from sptls.clock import WallClock
+    from sptls.interfaces import Issued
+    from sptls.names import HostName
+
+_log = Logger()
+
+
+@attrs.frozen
+class Attempt:
+    """
+    An order that may begin: for whom, at which CA, and what it demands of the CA's limits.
+    """
+
+    name: Standing
+    authority: Authority
+    demand: Demand
+
+
+@attrs.define(eq=False)
+class Attempts:
+    """
+    Where attempts are made; see `Renewer` for *issued* and *failed*. With *is_stopping* nothing is begun any more.
+    """
+
+    recorder: Recorder
+    clock: IReactorTime
+    now: WallClock
+    random: Callable[[], float]
+    issued: Callable[[HostName, CertificateBundle], None]
+    failed: Callable[[HostName, datetime, str], None]
+    is_stopping: bool = False
+
+    def moment(self) -> Moment:
+        """
+        Give this moment on both clocks.
+        """
+        return Moment(self.now().timestamp(), self.clock.seconds())
+
+    async def make(self, attempt: Attempt) -> None:
+        """
+        Make *attempt*; nothing that goes wrong with it is raised.
+        """
+        name = attempt.name
+        try:
+            await self._obtain(attempt)
+        except CancelledError as error:
+            # Its cost is not known: in the store it stays as begun.
+            attempt.authority.failed(attempt.demand, error, self.moment())
+            if not self.is_given_up(name):
+                await self._fail(attempt, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, this name waits and the others go on
+            attempt.authority.failed(attempt.demand, error, self.moment())
+            has_cost_nothing = isinstance(error, IssuanceFailed) and isinstance(error.cause, OrderCancelled)
+            if not (has_cost_nothing and self.is_given_up(name)):
+                await self._fail(attempt, error)
+            else:
+                name.history = schedule.withdrawn(name.history)
+                await self.recorder.history(name.name, name.history)
+        self.recorder.limits(attempt.authority.directory, attempt.authority.ledger.take_changes())
+
+    def is_given_up(self, name: Standing) -> bool:
+        """
+        Tell whether nobody wants a certificate for *name* here any more.
+        """
+        return self.is_stopping or name.is_removed
+
+    async def _obtain(self, attempt: Attempt) -> None:
+        name, authority = attempt.name, attempt.authority
+        authority.began(attempt.demand, self.moment())
+        self.recorder.limits(authority.directory, authority.ledger.take_changes())
+        name.history = schedule.started(
+            name.history,
+            self.now(),
+            directory=authority.directory,
+            challenge_types=authority.challenge_types,
+            is_resuming=name.is_resuming,
+        )
+        name.is_resuming = False
+        error = await self.recorder.history(name.name, name.history)
+        if error is not None and name.is_valid(self.now()):
+            # Nobody waits for it, and an order of which no restart knows may be repeated at each.
+            raise error
+        if self.is_given_up(name):  # meanwhile; nothing has begun that could be cancelled
+            raise IssuanceFailed(OrderCancelled())
+        issued = await self._issue(attempt)
+        authority.issued()
+        await self._keep(attempt, issued)
+
+    async def _issue(self, attempt: Attempt) -> Issued:
+        name, issuer = attempt.name, attempt.authority.issuer
+        issuing: Deferred[Issued] = Deferred.fromCoroutine(
+            issuer.obtain(name.name, replaces=name.replaced_at(issuer.directory))
+        )
+        name.issuing = issuing.addTimeout(schedule.LONGEST_ATTEMPT.total_seconds(), self.clock)
+        try:
+            return await name.issuing
+        except DeferredTimeoutError:
+            raise TimeoutError from None
+        finally:
+            name.issuing = None
+
+    async def _keep(self, attempt: Attempt, issued: Issued) -> None:
+        """
+        Store and serve a new certificate; serve it all the same when the disk does not take it.
+        """
+        name, bundle, now = attempt.name, issued.bundle, self.now()
+        renew_at = schedule.renewal_moment(bundle.not_before, bundle.not_after, now, self.random())
+        certificate = StoredCertificate(name.name, bundle, attempt.authority.directory, renew_at)
+        history = schedule.after_success(name.history, now, failed_authorizations=issued.failed_authorizations)
+        await self.recorder.certificate(certificate, history)
+        if name.is_removed:
+            return
+        is_first = name.certificate is None
+        name.take(certificate, history)
+        _log.info(
+            "{name}: certificate {word} by {issuer}, valid until {not_after:%Y-%m-%d %H:%M:%S} UTC",
+            name=name.name,
+            word="issued" if is_first else "renewed",
+            issuer=bundle.issuer,
+            not_after=bundle.not_after,
+        )
+        self.tell_issued(name, bundle)
+
+    async def _fail(self, attempt: Attempt, error: BaseException) -> None:
+        name = attempt.name
+        failure = schedule.Failure.of(error, attempt.authority.challenge_types)
+        if failure.is_unexpected:
+            _log.failure("{name}: unexpected while obtaining a certificate", name=name.name)
+        self.note_failure(name, failure, attempt.authority.challenge_types)
+        await self.recorder.history(name.name, name.history)
+
+    def note_failure(self, name: Standing, failure: schedule.Failure, challenge_types: int) -> None:
+        """
+        Have *name* wait because of *failure*, and say so where it is news.
+        """
+        name.history = schedule.after_failure(
+            name.history,
+            failure,
+            self.now(),
+            not_after=None if name.certificate is None else name.certificate.bundle.not_after,
+            challenge_types=challenge_types,
+            fraction=self.random(),
+        )
+        until = name.history.next_attempt_at or self.now()
+        if failure.kind != name.failing_with:
+            name.failing_with = failure.kind
+            _log.warn(
+                "{name}: no {what}: {error}; next attempt at {until:%Y-%m-%d %H:%M:%S} UTC",
+                name=name.name,
+                what="certificate" if name.certificate is None else "new certificate",
+                error=failure.error,
+                until=until,
+            )
+        self.tell_failed(name, until)
+
+    def tell_issued(self, name: Standing, bundle: CertificateBundle) -> None:
+        """
+        Have *name*'s new certificate served.
+        """
+        try:
+            self.issued(name.name, bundle)
+        except Exception:  # noqa: BLE001 - a fault there must not end the loop here
+            _log.failure("{name}: its certificate could not be put in service", name=name.name)
+
+    def tell_failed(self, name: Standing, until: datetime) -> None:
+        """
+        Have clients of *name* know that nothing new comes before *until*.
+        """
+        try:
+            self.failed(name.name, until, name.history.last_error)
+        except Exception:  # noqa: BLE001 - a fault there must not end the loop here
+            _log.failure("{name}: its failure could not be told", name=name.name)

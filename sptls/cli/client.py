@@ -1,0 +1,191 @@
+"""
+A running daemon, asked over its control socket. Every answer has a deadline and a limit.
+
+Decides what counts as "no daemon": no socket, or one at which nobody listens. Imports nothing of Twisted.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+from sptls.cli.domain import Domain
+from sptls.errors import ControlError, DaemonNotRunning
+from sptls.ops.control_address import CONTROL_SOCKET, address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from sptls.names import HostName
+
+# A daemon answers between two turns of its reactor; one that is silent for so long hangs, or is stopped.
+SILENT_SECONDS: Final = 10.0
+# The status of 100,000 domains comes in two seconds.
+ANSWER_SECONDS: Final = 60.0
+# Ten times that status.
+MAX_ANSWER_BYTES: Final = 512 * 1024 * 1024
+# Twisted takes 16,384 bytes for a request line with its fields, and the daemon 500 names.
+_QUERY_BYTES: Final = 12000
+_MAX_NAMES: Final = 500
+_READ_BYTES: Final = 1024 * 1024
+_OTHER_VERSION: Final = "it is of another version; restart it, so that it is of the same as this command"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """
+    HTTP on the control socket in *state_dir*.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        super().__init__("localhost", timeout=SILENT_SECONDS)
+        self._state_dir = state_dir
+
+    def connect(self) -> None:
+        """
+        Connect to the socket.
+        """
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(SILENT_SECONDS)
+        with address(self._state_dir) as where:
+            self.sock.connect(where)
+
+
+class DaemonClient:
+    """
+    The daemon whose state directory is *state_dir*.
+
+    Every method may raise `DaemonNotRunning`, or `ControlError` when a daemon is there and can't be asked.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+
+    def status(self) -> dict[str, Any]:
+        """
+        Give the whole status.
+        """
+        return self._ask("GET", "/status")
+
+    def domains(self, names: Sequence[HostName]) -> tuple[dict[str, Any], ...]:
+        """
+        Give what the daemon says of each of *names*; one that it does not serve has an *error*.
+        """
+        told = (self._ask("GET", f"/domains?{urlencode([('name', name.text) for name in few])}") for few in _few(names))
+        return _joined(told)
+
+    def issue(self, names: Sequence[HostName]) -> tuple[dict[str, Any], ...]:
+        """
+        Ask for certificates of *names*; gives how each stands at once.
+        """
+        told = (self._ask("POST", "/issue", {"names": [name.text for name in few]}) for few in _few(names))
+        return _joined(told)
+
+    def _ask(self, method: str, target: str, body: object = None) -> dict[str, Any]:
+        connection = _UnixConnection(self._state_dir)
+        try:
+            connection.request(method, target, None if body is None else json.dumps(body).encode())
+            response = connection.getresponse()
+            return _read(response.status, _content(response))
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise DaemonNotRunning(str(self._state_dir)) from None
+        except PermissionError:
+            path = self._state_dir / CONTROL_SOCKET
+            raise ControlError(f"this user may not use {path}; run this as root or as the daemon's user") from None
+        except TimeoutError:
+            reason = f"no answer in {SILENT_SECONDS:.0f} s; it hangs, or it is stopped (look at its log)"
+            raise ControlError(reason) from None
+        except (http.client.HTTPException, OSError) as error:
+            raise ControlError(f"the connection broke off ({error or type(error).__name__}); did it end?") from None
+        finally:
+            connection.close()
+
+
+def entries(told: Iterable[dict[str, Any]]) -> tuple[tuple[Domain, ...], tuple[str, ...]]:
+    """
+    Give the domains of an answer, and what is wrong with the names that it has none for.
+
+    Raises:
+        ControlError: the answer is none.
+    """
+    told = tuple(told)
+    try:
+        domains = tuple(Domain.of(one) for one in told if "error" not in one)
+    except ValueError:
+        raise ControlError(_OTHER_VERSION) from None
+    return domains, tuple(str(one["error"]) for one in told if "error" in one)
+
+
+def holder(state_dir: Path) -> int | None:
+    """
+    Give the process that has the lock on *state_dir* and lives, as far as this user can tell.
+    """
+    try:
+        process = int((state_dir / "lock").read_text("ascii"))
+        os.kill(process, 0)
+    except PermissionError:  # it lives, and is another user's
+        return process
+    except (OSError, ValueError, OverflowError):
+        return None
+    return process
+
+
+def _few(names: Sequence[HostName]) -> Iterator[list[HostName]]:
+    """
+    Give *names* in lists that one request can hold.
+    """
+    few: list[HostName] = []
+    size = 0
+    for name in names:
+        length = len(name.text) + len("name=&")
+        if few and (len(few) == _MAX_NAMES or size + length > _QUERY_BYTES):
+            yield few
+            few, size = [], 0
+        few.append(name)
+        size += length
+    if few:
+        yield few
+
+
+def _joined(answers: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    joined: list[dict[str, Any]] = []
+    for answer in answers:
+        domains = answer.get("domains")
+        if not isinstance(domains, list) or not all(isinstance(domain, dict) for domain in domains):
+            raise ControlError(_OTHER_VERSION)
+        joined.extend(domains)
+    return tuple(joined)
+
+
+def _content(response: http.client.HTTPResponse) -> bytes:
+    """
+    Read all of *response*.
+    """
+    until, pieces, size = time.monotonic() + ANSWER_SECONDS, [], 0
+    while piece := response.read1(_READ_BYTES):
+        pieces.append(piece)
+        size += len(piece)
+        if time.monotonic() > until:
+            raise TimeoutError
+        if size > MAX_ANSWER_BYTES:
+            raise ControlError(f"its answer is over {MAX_ANSWER_BYTES} bytes")
+    return b"".join(pieces)
+
+
+def _read(status: int, content: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict) and status == http.client.OK:
+        return answer
+    if isinstance(answer, dict) and "error" in answer:
+        raise ControlError(str(answer["error"]))
+    if status == http.client.NOT_FOUND:
+        raise ControlError(_OTHER_VERSION)
+    raise ControlError(f"its answer (status {status}) is cut off, or not what was asked for; look at its log")

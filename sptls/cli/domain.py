@@ -1,0 +1,94 @@
+"""
+A domain as ``/status`` tells of it, and whether a monitor is to worry about it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# An order runs, or nothing can be done before the next attempt; all other words mean that nothing is amiss.
+UNDER_WAY: Final = ("issuing", "renewing", "replacing", "waiting")
+AMISS: Final = ("failing", "faulty", "expired")
+# The source of a certificate that the operator brings.
+OWN: Final = "own"
+
+
+@attrs.frozen
+class Domain:
+    """
+    One domain of a status; the texts are "" where there is nothing to say.
+
+    *deploy_problem* is why its files for another server are not in place, or why that one does not read them yet.
+    """
+
+    name: str
+    state: str
+    source: str
+    issuer: str = ""
+    not_after: datetime | None = None
+    renew_at: datetime | None = None
+    next_attempt_at: datetime | None = None
+    problem: str = ""
+    deploy_problem: str = ""
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Domain:
+        """
+        Read what ``/status`` says of a domain; what a newer daemon says beside it is left out.
+
+        Raises:
+            ValueError: it is no such thing.
+        """
+        try:
+            return cls(
+                str(told["name"]),
+                str(told["state"]),
+                str(told["source"]),
+                _text(told["issuer"]),
+                _moment(told["not_after"]),
+                _moment(told["renew_at"]),
+                _moment(told["next_attempt_at"]),
+                _text(told["problem"]),
+                _text((told.get("deployment") or {}).get("problem")),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not the status of a domain ({type(error).__name__})") from None
+
+    @property
+    def is_own(self) -> bool:
+        """
+        Tell whether the operator brings its certificate.
+        """
+        return self.source == OWN
+
+    def needs_no_order(self, now: datetime) -> bool:
+        """
+        Tell whether an order now would be one too many: its certificate is the operator's, or valid and not yet due.
+        """
+        is_due = self.renew_at is not None and self.renew_at <= now
+        return self.is_own or (self.state == "valid" and not is_due)
+
+    def is_fine(self, now: datetime) -> bool:
+        """
+        Tell whether nobody needs to look: nothing fails, and no client gets an expired certificate.
+
+        One that has no certificate yet and no failure is fine: its first order is under way.
+        """
+        has_expired = self.not_after is not None and self.not_after <= now
+        return self.state not in AMISS and not has_expired and not self.deploy_problem
+
+
+def _text(told: object) -> str:
+    return "" if told is None else str(told)
+
+
+def _moment(told: object) -> datetime | None:
+    if told is None:
+        return None
+    return datetime.strptime(str(told), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)

@@ -1,0 +1,148 @@
+"""
+``sptls issue``: certificates now, by the daemon that runs, or by this process where none does.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from sptls.cli.client import DaemonClient, entries
+from sptls.cli.domain import Domain
+from sptls.cli.options import host_names, place, place_options
+from sptls.cli.output import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, note
+from sptls.cli.progress import progress
+from sptls.cli.tally import Tally
+from sptls.clock import wall_time
+from sptls.errors import ControlError, DaemonNotRunning
+from sptls.ops.status import domain_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sptls.cli.options import Place
+    from sptls.cli.progress import Told
+    from sptls.names import HostName
+
+# An order takes seconds, a slow CA's minutes, and an attempt is ended after ten; 32 of them run at once.
+_TIMEOUT_SECONDS: Final = 900
+_TIMEOUT_SECONDS_A_NAME: Final = 5
+# Between two looks: soon at first, for one name; then so that thousands cost the daemon nothing.
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 1.0
+
+
+@click.command("issue", short_help="Get certificates now.")
+@click.argument("names", metavar="[NAME]...", nargs=-1, callback=host_names)
+@click.option("--all", "is_all", is_flag=True, help="All domains of the configuration.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help=f"How long to wait at the most. [default: {_TIMEOUT_SECONDS}, and {_TIMEOUT_SECONDS_A_NAME} a name]",
+)
+@place_options
+def command(
+    names: tuple[HostName, ...],
+    is_all: bool,
+    timeout: float | None,
+    config: Path | None,
+    state_dir: Path | None,
+) -> int:
+    """
+    Get a certificate for each NAME that needs one, and wait for it.
+
+    One that is valid and not yet due is left alone. Earlier failures no longer make a name wait; what the CA's limits
+    forbid does. The running daemon is asked; where none runs, this process takes the daemon's place (with its ports,
+    where the CA looks for the answers) until it is done.
+
+    \b
+    Exit status:
+      0    each name has a certificate
+      1    one has none; the reason is told
+      2    usage or configuration, also a NAME that is not served; nothing was ordered
+      130  interrupted; a daemon that was asked goes on
+    """  # noqa: D301 - click wants the character itself
+    if bool(names) == is_all:
+        raise click.UsageError("Name the domains, or say --all.")
+    where = place(config, state_dir)
+    client = DaemonClient(where.state_dir())
+    try:
+        return _by_daemon(client, names, timeout)
+    except DaemonNotRunning:
+        return _here(where, names, timeout)
+
+
+def _by_daemon(client: DaemonClient, names: Sequence[HostName], timeout: float | None) -> int:
+    """
+    Have the running daemon do it; gives the exit status.
+
+    Raises:
+        DaemonNotRunning: none does, and nothing was asked.
+    """
+    domains, unknown = entries(client.domains(names) if names else client.status()["domains"])
+    if unknown:
+        raise click.UsageError("; ".join(unknown))
+    tally = Tally(domain.name for domain in domains)
+    with progress(len(tally.pending)) as told:
+        told(tally.begin(domains, wall_time()))
+        try:
+            _follow(client, tally, told, seconds_for(tally, timeout))
+        except (ControlError, DaemonNotRunning) as error:
+            told(tally.give_up(f"not known: {error}; sptls status says more once a daemon runs"))
+        except KeyboardInterrupt:
+            note(f"interrupted; the daemon goes on with {len(tally.pending)} names")
+            return EXIT_INTERRUPTED
+    return EXIT_FAILED if tally.failed else EXIT_FINE
+
+
+def _follow(client: DaemonClient, tally: Tally, told: Told, seconds: float) -> None:
+    """
+    Ask for what is pending, and look until all names have come to an end or *seconds* are over.
+    """
+    until, pause = time.monotonic() + seconds, _FIRST_PAUSE_SECONDS
+    told(tally.take(entries(client.issue(tally.names))[0], wall_time()))
+    while tally.pending:
+        if time.monotonic() >= until:
+            told(
+                tally.give_up(f"no outcome in {seconds:.0f} s; the daemon goes on, sptls status shows what comes of it")
+            )
+            return
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+        domains, _ = entries(client.domains(tally.names))
+        told(tally.give_up("the daemon no longer serves it: its configuration was read again", but=domains))
+        told(tally.take(domains, wall_time()))
+
+
+def _here(where: Place, names: Sequence[HostName], timeout: float | None) -> int:
+    """
+    Do it in this process; gives the exit status.
+    """
+    from sptls.cli.stored import Stored
+
+    config, stored = where.config(), Stored.at(where)
+    unknown = set(names).difference(stored.names)
+    if unknown:
+        raise click.UsageError("; ".join(f"{name} is none of the configuration's domains" for name in sorted(unknown)))
+    statuses = stored.statuses(names or stored.names, wall_time())
+    domains = [Domain.of(domain_json(status)) for status in statuses]
+    tally = Tally(domain.name for domain in domains)
+    with progress(len(tally.pending)) as told:
+        told(tally.begin(domains, wall_time()))
+        if tally.pending:
+            from sptls.cli.issue_here import issue_here  # imports all of the daemon
+
+            note("no daemon is running; this process gets the certificates itself")
+            issue_here(config, tally, told, seconds_for(tally, timeout))
+    return EXIT_FAILED if tally.failed else EXIT_FINE
+
+
+def seconds_for(tally: Tally, timeout: float | None) -> float:
+    """
+    Give how long to wait for what is pending: as long as was said, or longer the more there is.
+    """
+    return _TIMEOUT_SECONDS + _TIMEOUT_SECONDS_A_NAME * len(tally.pending) if timeout is None else timeout

@@ -1,0 +1,80 @@
+"""
+``sptls show``: one certificate as openssl prints it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from sptls.certs.pem import certificate_from_der
+from sptls.cli.options import host_name, place, place_options
+from sptls.cli.output import EXIT_FAILED, EXIT_FINE, note, say
+from sptls.cli.stored import Stored
+from sptls.errors import BadCertificate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cryptography import x509
+
+    from sptls.certs.bundle import CertificateBundle
+    from sptls.names import HostName
+
+
+@click.command("show", short_help="Show a certificate, as openssl prints it.")
+@click.argument("name", metavar="NAME", callback=host_name)
+@click.option("--pem", "as_pem", is_flag=True, help="Write the chain as PEM instead; never the private key.")
+@place_options
+def command(name: HostName, as_pem: bool, config: Path | None, state_dir: Path | None) -> int:
+    """
+    Show the certificate of NAME as openssl x509 -text prints it, its SHA-256 fingerprint, and its chain.
+
+    It is read from the store, or from the files of a domain that brings its own. A daemon may run.
+
+    Exit status: 1 when there is no certificate that can be read.
+    """
+    stored = Stored.at(place(config, state_dir))
+    try:
+        bundle = stored.bundle(name)
+    except BadCertificate as error:
+        note(f"{name}: its certificate can't be used: {error}")
+        return EXIT_FAILED
+    if bundle is None:
+        damage = next((damage for damage in stored.loaded.damaged if damage.startswith(f"{name}: ")), None)
+        note(damage or f"{name}: there is no certificate; sptls status shows the domains, sptls issue {name} gets one")
+        return EXIT_FAILED
+    for text in [bundle.chain_pem().decode("ascii").rstrip()] if as_pem else _texts(bundle):
+        say(text)
+    return EXIT_FINE
+
+
+def _texts(bundle: CertificateBundle) -> Iterator[str]:
+    """
+    Give the paragraphs: the end-entity certificate in full, its fingerprint, and a line or two for each of the chain.
+    """
+    from OpenSSL import crypto  # a tenth of a second, which PEM doesn't need
+
+    chain = [certificate_from_der(der) for der in bundle.chain]
+    first = crypto.X509.from_cryptography(chain[0])
+    yield crypto.dump_certificate(crypto.FILETYPE_TEXT, first).decode("utf-8", "replace").rstrip()
+    yield f"sha256 Fingerprint={chain[0].fingerprint(SHA256()).hex(':').upper()}"
+    yield "Certificate chain"
+    for depth, certificate in enumerate(chain):
+        yield from _chain_lines(depth, certificate)
+
+
+def _chain_lines(depth: int, certificate: x509.Certificate) -> Iterator[str]:
+    """
+    Give what ``openssl s_client`` says of a certificate of a chain.
+    """
+    yield f" {depth} s:{certificate.subject.rfc4514_string()}"
+    yield f"   i:{certificate.issuer.rfc4514_string()}"
+    validity = (
+        f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S}",
+        f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S}",
+    )
+    yield f"   v:NotBefore: {validity[0]} UTC; NotAfter: {validity[1]} UTC"

@@ -1,0 +1,103 @@
+"""
+How a domain's status reads: its issuer's name, how long its certificate lasts, what happens next. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from sptls.cli.domain import UNDER_WAY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from sptls.cli.domain import Domain
+
+# RFC 4514: a value ends at a comma that is not escaped.
+_COMMON_NAME: Final = re.compile(r"(?:^|[,+])CN=((?:\\.|[^,+\\])*)")
+_ESCAPED: Final = re.compile(r"\\(.)")
+# C0 and C1 controls: a CA's words must not move the cursor of a terminal, nor begin a line.
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_DAY: Final = timedelta(days=1)
+_HOUR: Final = timedelta(hours=1)
+_MINUTE: Final = timedelta(minutes=1)
+
+
+def plain(text: str) -> str:
+    """
+    Give *text* on one line, with nothing in it that a terminal obeys.
+    """
+    return _CONTROLS.sub(" ", text).strip()
+
+
+def issuer(domain: Domain) -> str:
+    """
+    Give the issuer's common name, or the whole of its name where it has none.
+    """
+    found = _COMMON_NAME.search(domain.issuer)
+    return plain(_ESCAPED.sub(r"\1", found[1]) if found else domain.issuer) or "-"
+
+
+def validity(domain: Domain, now: datetime) -> str:
+    """
+    Say until when the certificate is valid, and how long that is.
+    """
+    if domain.not_after is None:
+        return "no certificate"
+    left = domain.not_after - now
+    if left <= timedelta(0):
+        return f"expired {domain.not_after:%Y-%m-%d %H:%M}, {span(-left)} ago"
+    return f"{domain.not_after:%Y-%m-%d %H:%M} ({span(left)} left)"
+
+
+def next_step(domain: Domain, now: datetime) -> str:
+    """
+    Say what happens next with the domain, or what has to.
+    """
+    if domain.is_own:
+        return "yours to renew"
+    if domain.next_attempt_at is not None and domain.next_attempt_at > now:
+        return f"attempt {_when(domain.next_attempt_at, now)}"
+    if domain.state in UNDER_WAY and domain.state != "waiting":
+        return "order under way"
+    if domain.renew_at is not None and domain.renew_at > now:
+        return f"renewal {_when(domain.renew_at, now)}"
+    return "order is due"
+
+
+def problem(domain: Domain) -> str:
+    """
+    Say what went wrong last with the certificate, and with its files for another server.
+    """
+    deployment = f"deployment: {domain.deploy_problem}" if domain.deploy_problem else ""
+    return "; ".join(filter(None, (domain.problem, deployment)))
+
+
+def count(domains: Iterable[Domain]) -> str:
+    """
+    Say how many domains there are, and how many in each state.
+    """
+    states = Counter(domain.state for domain in domains)
+    total = sum(states.values())
+    noun = "domain" if total == 1 else "domains"
+    listed = ", ".join(f"{number} {state}" for state, number in states.most_common())
+    return f"{total} {noun}: {listed}" if states else f"0 {noun}"
+
+
+def span(length: timedelta) -> str:
+    """
+    Say how long *length* is, in its greatest unit, rounded down.
+    """
+    for unit, name in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
+        number = length // unit
+        if number:
+            return f"{number} {name}" if number == 1 else f"{number} {name}s"
+    return f"{int(length.total_seconds())} s"
+
+
+def _when(moment: datetime, now: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC (in {span(moment - now)})"

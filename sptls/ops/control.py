@@ -1,0 +1,216 @@
+"""
+The calls by which the commands reach a running daemon: HTTP with JSON, on the socket of `control_socket`.
+
+``GET /status`` is the admin listener's. ``GET /domains?name=…&name=…`` tells of a few names, ``POST /issue`` with
+``{"names": […]}`` asks for their certificates as well; it answers at once, with how each stands. What can't be done is
+answered with ``{"error": …}``, or with an entry that has an *error* where only that name is concerned. Who may connect
+may do everything; who may is the socket's mode.
+"""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from twisted.web import server
+
+from sptls.errors import InvalidHostName
+from sptls.names import HostName
+from sptls.ops.pages import Answer, Page, Pages, QuietSite
+from sptls.ops.status import domain_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.web.http import Request
+
+    from sptls.certs.renewer import Renewer
+    from sptls.ops.report import Report
+    from sptls.ops.status import DomainStatus
+
+    # What is asked about names, and given of them.
+    Ask = Callable[[Iterable[HostName]], Iterable[DomainStatus]]
+
+# So many take a few milliseconds; whoever has more asks again.
+MAX_NAMES: Final = 500
+# Four times what that many names of the greatest length take.
+MAX_BODY_BYTES: Final = 524288
+# A command asks every second at the most while it waits; anything longer is no command of ours.
+_IDLE_SECONDS: Final = 60
+
+
+class Controls(Protocol):
+    """
+    What can be asked of a running daemon.
+    """
+
+    def status(self) -> Iterator[str]:
+        """
+        Give the whole status as JSON, in pieces.
+        """
+
+    def domains(self, names: Iterable[HostName]) -> Iterable[DomainStatus]:
+        """
+        Tell how each of *names* stands; one that is not served is left out.
+        """
+
+    def issue(self, names: Iterable[HostName]) -> Iterable[DomainStatus]:
+        """
+        Have a certificate obtained now for those of *names* that need one, and tell how each stands.
+        """
+
+
+class DaemonControls:
+    """
+    `Controls` of this process's own parts.
+    """
+
+    def __init__(self, report: Report, renewer: Renewer) -> None:
+        self._report, self._renewer = report, renewer
+
+    def status(self) -> Iterator[str]:
+        """
+        Give the whole status as JSON, in pieces.
+        """
+        return self._report.status()
+
+    def domains(self, names: Iterable[HostName]) -> Iterable[DomainStatus]:
+        """
+        Tell how each of *names* stands; one that is not served is left out.
+        """
+        return self._report.domains(names)
+
+    def issue(self, names: Iterable[HostName]) -> Iterable[DomainStatus]:
+        """
+        Have the renewer forget failures of *names* and obtain what they need; give how each stands then.
+        """
+        asked = tuple(names)
+        for name in asked:
+            self._renewer.retry(name)
+        return self._report.domains(asked)
+
+
+class CallError(Exception):
+    """
+    A call that can't be answered: the *status* code and the sentence for whoever made it.
+    """
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence = status, sentence
+
+
+class ControlRequest(server.Request):
+    """
+    A request whose body is kept in memory up to `MAX_BODY_BYTES`, and never in a file.
+    """
+
+    content: BytesIO
+    is_too_long = False
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
+        """
+        Get ready for the body.
+        """
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """
+        Keep a piece of the body.
+        """
+        if self.content.tell() + len(data) > MAX_BODY_BYTES:
+            self.is_too_long = True
+        else:
+            self.content.write(data)
+
+
+def control_site(reactor: IReactorTime, controls: Controls) -> server.Site:
+    """
+    Give the factory for the control socket.
+    """
+
+    def read(give: Callable[[Request], Answer]) -> Page:
+        return Page(reactor, (b"GET", b"HEAD"), b"this call only reads\n", _explained(give))
+
+    def change(give: Callable[[Mapping[str, Any]], Answer]) -> Page:
+        refusal = b"this call changes something; use POST\n"
+        return Page(reactor, (b"POST",), refusal, _explained(lambda request: give(_body(request))))
+
+    pages = {
+        b"status": read(lambda _request: Answer(controls.status())),
+        b"domains": read(lambda request: _told(controls.domains, _queried(request))),
+        b"issue": change(lambda body: _told(controls.issue, _listed(body))),
+    }
+    return QuietSite(Pages(pages), requestFactory=ControlRequest, timeout=_IDLE_SECONDS, reactor=reactor)  # type: ignore[no-untyped-call]
+
+
+def _explained(give: Callable[[Request], Answer]) -> Callable[[Request], Answer]:
+    """
+    Have a `CallError` answered with its sentence.
+    """
+
+    def answer(request: Request) -> Answer:
+        try:
+            return give(request)
+        except CallError as error:
+            return Answer(_json({"error": error.sentence}), error.status)
+
+    return answer
+
+
+def _told(ask: Ask, texts: list[str]) -> Answer:
+    """
+    Answer with what *ask* says of each name in *texts*, in their order, or why nothing can be said of it.
+    """
+    if len(texts) > MAX_NAMES:
+        raise CallError(413, f"{len(texts)} names are too many at once; ask for {MAX_NAMES} at the most")
+    names: dict[str, HostName | InvalidHostName] = {}
+    for text in texts:
+        try:
+            names[text] = HostName.parse(text)
+        except InvalidHostName as error:
+            names[text] = error
+    asked = dict.fromkeys(name for name in names.values() if isinstance(name, HostName))
+    found = {domain.name: domain for domain in ask(asked)}
+    return Answer(_json({"domains": [_entry(text, name, found) for text, name in names.items()]}))
+
+
+def _entry(text: str, name: HostName | InvalidHostName, found: Mapping[str, DomainStatus]) -> dict[str, Any]:
+    if isinstance(name, InvalidHostName):
+        return {"name": text, "error": str(name)}
+    domain = found.get(name.text)
+    if domain is None:
+        return {"name": text, "error": f"{name} is none of the domains that this daemon serves"}
+    return domain_json(domain)
+
+
+def _queried(request: Request) -> list[str]:
+    return [text.decode("utf-8", "replace") for text in request.args.get(b"name", [])]
+
+
+def _listed(body: Mapping[str, Any]) -> list[str]:
+    names = body.get("names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CallError(400, 'the body must hold the names: {"names": ["click.example.com"]}')
+    return names
+
+
+def _body(request: Request) -> Mapping[str, Any]:
+    """
+    Give the JSON object that is the body of *request*.
+    """
+    if isinstance(request, ControlRequest) and request.is_too_long:
+        raise CallError(413, f"the body is over {MAX_BODY_BYTES} bytes")
+    try:
+        body = json.loads(request.content.read() if request.content else b"")
+    except (ValueError, RecursionError):
+        raise CallError(400, "the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise CallError(400, "the body must be a JSON object")
+    return body
+
+
+def _json(content: object) -> bytes:
+    return json.dumps(content).encode() + b"\n"

@@ -1,0 +1,174 @@
+"""
+What the admin listener and the control socket are made of: a site that logs nothing, and pages that answer in pieces.
+
+A status of 100,000 domains takes over a second to write. It is written a few milliseconds at a time, as fast as it is
+read, so that no handshake waits for it. Decides nothing about what is answered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from twisted.web.pages import notFound
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET, Site
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.web.http import Request
+    from twisted.web.iweb import IRequest
+
+_log = Logger()
+
+# How long the reactor is kept at a stretch: less than a handshake takes.
+SLICE_SECONDS: Final = 0.005
+# A reader that takes nothing for so long is gone; what it asked for must not be kept for ever.
+STALLED_SECONDS: Final = 60
+
+
+@attrs.frozen
+class Answer:
+    """
+    What a page answers: *content* is bytes, or pieces of text each of which is made in a moment.
+    """
+
+    content: bytes | Iterator[str]
+    status: int = 200
+    content_type: bytes = b"application/json"
+
+
+class Page(Resource):
+    """
+    One page: *give* answers each request whose method is one of *methods*; *refusal* says why no other is.
+    """
+
+    isLeaf = True  # noqa: N815 - Twisted's name
+
+    def __init__(
+        self, clock: IReactorTime, methods: tuple[bytes, ...], refusal: bytes, give: Callable[[Request], Answer]
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._clock, self._methods, self._refusal, self._give = clock, methods, refusal, give
+
+    def render(self, request: Request) -> bytes | int:
+        """
+        Answer with what is so now.
+        """
+        request.setHeader(b"cache-control", b"no-store")
+        if request.method in self._methods:
+            answer = self._give(request)
+        else:
+            answer = Answer(self._refusal, 405, b"text/plain")
+            request.setHeader(b"allow", b", ".join(self._methods))
+        request.setResponseCode(answer.status)
+        request.setHeader(b"content-type", answer.content_type)
+        if isinstance(answer.content, bytes):
+            request.setHeader(b"content-length", b"%d" % len(answer.content))
+            return b"" if request.method == b"HEAD" else answer.content
+        if request.method == b"HEAD":
+            return b""
+        _Slices(self._clock, request, answer.content).start()
+        return NOT_DONE_YET
+
+
+@implementer(IPushProducer)
+class _Slices:
+    """
+    Writes *pieces* to *request*, for `SLICE_SECONDS` at a time, and no faster than they are read.
+    """
+
+    def __init__(self, clock: IReactorTime, request: Request, pieces: Iterator[str]) -> None:
+        self._clock, self._request, self._pieces = clock, request, pieces
+        self._next: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """
+        Write the first slice now.
+        """
+        self._request.registerProducer(self, streaming=True)
+        self._write_slice()
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """
+        Go on at the reactor's next turn.
+        """
+        self._call(0, self._write_slice)
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """
+        Write no more until what is written has been read.
+        """
+        self._call(STALLED_SECONDS, self._request.loseConnection)
+
+    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """
+        Forget the rest: the reader is gone.
+        """
+        self._call(None)
+        self._pieces = iter(())
+
+    def _call(self, seconds: float | None, what: Callable[[], object] = lambda: None) -> None:
+        """
+        Do *what* next, after *seconds*, in place of what was to be next; nothing where that is None.
+        """
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+        self._next = None if seconds is None else self._clock.callLater(seconds, what)
+
+    def _write_slice(self) -> None:
+        # Before the write, which may pause us.
+        self._call(0, self._write_slice)
+        until, written, is_end = self._clock.seconds() + SLICE_SECONDS, [], True
+        try:
+            for piece in self._pieces:
+                written.append(piece)
+                if self._clock.seconds() >= until:
+                    is_end = False
+                    break
+        except Exception:  # noqa: BLE001 - the reader must see that the end is missing, and the daemon goes on
+            _log.failure("a status could not be written")
+            self.stopProducing()
+            self._request.unregisterProducer()
+            self._request.loseConnection()
+            return
+        self._request.write("".join(written).encode())
+        if is_end:
+            self.stopProducing()
+            self._request.unregisterProducer()
+            self._request.finish()
+
+
+class Pages(Resource):
+    """
+    Several pages by their paths; what is not one of them is not found (Twisted's own answer for that is deprecated).
+    """
+
+    def __init__(self, pages: dict[bytes, Page]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        for path, page in pages.items():
+            self.putChild(path, page)
+
+    def getChild(self, path: bytes, request: IRequest) -> IResource:  # noqa: N802 - Twisted's name
+        """
+        Give the page for a path that isn't there.
+        """
+        return notFound()
+
+
+class QuietSite(Site):
+    """
+    A site that logs no request: health checks come every few seconds, and tracking paths hold personal data.
+    """
+
+    noisy = False
+
+    def log(self, request: Request) -> None:
+        """
+        Log nothing.
+        """

@@ -1,0 +1,161 @@
+"""
+Tests for `sptls.certs.attempts`: what one attempt leaves behind. What comes of many is in test_renewer.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
+
+from sptls.certs.attempts import Attempt, Attempts
+from sptls.certs.authority import Authority
+from sptls.certs.limits import Bucket, Demand, Ledger, Limits, Priority
+from sptls.certs.recorder import Recorder
+from sptls.certs.records import NO_HISTORY
+from sptls.certs.standing import Standing
+from sptls.certs.store import InlineWorker, Store
+from sptls.errors import IssuanceFailed, OrderCancelled, ValidationFailed
+from sptls.interfaces import Issued
+from tests.certs.authority import NOW
+from tests.certs.stored import CA, CLICK, bundle_for, outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sptls.certs.bundle import CertificateBundle
+    from sptls.certs.records import History
+
+LIFETIME = timedelta(days=60)
+INVALID = IssuanceFailed(ValidationFailed("click.example.com", ()), failed_authorizations=1, orders=1)
+
+
+@attrs.define
+class Issuer:
+    """
+    Ends each order as the test says.
+    """
+
+    outcome: Issued | Exception
+    begins: Callable[[], None]
+    directory: str = CA
+
+    async def obtain(self, _name: object, *, replaces: CertificateBundle | None = None) -> Issued:
+        """
+        Give the outcome.
+        """
+        self.begins()
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@attrs.define
+class Scene:
+    """
+    Attempts on a real store, for one name at one CA that allows one order a minute.
+    """
+
+    store: Store
+    name: Standing = attrs.field(factory=lambda: Standing(CLICK, None, NO_HISTORY))
+    told: list[object] = attrs.field(factory=list)
+    clock: Clock = attrs.field(factory=Clock)
+    attempts: Attempts = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        def failed(_name: object, until: datetime, error: str) -> None:
+            self.told.append((until, error))
+
+        def issued(_name: object, bundle: CertificateBundle) -> None:
+            self.told.append(bundle)
+
+        recorder = Recorder(self.store, self.clock)
+        self.attempts = Attempts(recorder, self.clock, lambda: NOW, lambda: 0.5, issued, failed)
+
+    def make(self, result: Issued | Exception, *, is_stopping: bool = False) -> Authority:
+        """
+        Make an attempt that ends in *result*, and give the CA; *is_stopping* says that the daemon is stopped meanwhile.
+        """
+
+        def begins() -> None:
+            self.attempts.is_stopping = is_stopping
+
+        issuer: Any = Issuer(result, begins)
+        ledger = Ledger(Limits(orders=Bucket(1, 60)), lambda name: name)
+        authority = Authority(issuer, 2, ledger, lambda: 0.5)
+        outcome(self.attempts.make(Attempt(self.name, authority, Demand(CLICK.text, Priority.NEW))))
+        return authority
+
+    @property
+    def history(self) -> History:
+        """
+        Give what is stored of the name's attempts.
+        """
+        return outcome(self.store.load()).histories.get(CLICK, NO_HISTORY)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """
+    Give a scene.
+    """
+    store = Store(tmp_path / "store.db", InlineWorker(), lambda: NOW)
+    yield Scene(store)
+    outcome(store.close())
+
+
+def test_certificate_is_stored_served_and_counted(scene: Scene) -> None:
+    """
+    It is drawn when it will be due; what a first challenge type failed at the CA before is remembered.
+    """
+    bundle = bundle_for(CLICK, NOW, NOW + LIFETIME)
+    scene.make(Issued(bundle, failed_authorizations=1))
+    stored = outcome(scene.store.load()).certificates[CLICK]
+    assert ([bundle], stored) == (scene.told, scene.name.certificate)
+    assert NOW < stored.renew_at < NOW + LIFETIME * 2 / 3
+    assert ((NOW,), 0) == (scene.history.failed_authorizations, scene.history.consecutive_failures)
+    assert {"orders": NOW.timestamp() + 60} == outcome(scene.store.load()).limits[CA]
+
+
+def test_failure_leaves_a_next_attempt(scene: Scene) -> None:
+    """
+    In the store, and with whoever answers clients.
+    """
+    scene.make(INVALID)
+    assert (1, NOW + timedelta(minutes=1), None) == (
+        scene.history.consecutive_failures,
+        scene.history.next_attempt_at,
+        scene.history.attempt_started_at,
+    )
+    assert [(NOW + timedelta(minutes=1), str(INVALID))] == scene.told
+
+
+def test_stop_before_anything_was_asked_leaves_nothing(scene: Scene) -> None:
+    """
+    A name that was about to be ordered is as it was.
+    """
+    scene.make(IssuanceFailed(OrderCancelled()), is_stopping=True)
+    assert (NO_HISTORY, []) == (scene.history, scene.told)
+
+
+def test_stop_in_the_middle_leaves_the_attempt_as_begun(scene: Scene) -> None:
+    """
+    Its cost is not known: the next process finds that it was cut off.
+    """
+    scene.make(CancelledError(), is_stopping=True)
+    assert (NOW, []) == (scene.history.attempt_started_at, scene.told)
+
+
+def test_attempt_that_is_resumed_keeps_its_beginning(scene: Scene) -> None:
+    """
+    It is the same attempt still, at the CA where its order is.
+    """
+    begun = attrs.evolve(NO_HISTORY, directory=CA, attempt_started_at=NOW - timedelta(minutes=5))
+    scene.name = Standing(CLICK, None, begun, is_resuming=True)
+    scene.make(INVALID)
+    assert (1, False) == (len(scene.history.failed_authorizations), scene.name.is_resuming)

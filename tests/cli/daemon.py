@@ -1,0 +1,62 @@
+"""
+A daemon's control socket without the daemon: the real calls, answered in a thread from controls that a test holds.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Thread
+
+from twisted.internet.task import Clock
+
+from sptls.ops.control import Controls, control_site
+from sptls.ops.control_address import address
+from tests.ops.web import Talk
+
+
+@contextmanager
+def answering(state_dir: Path, controls: Controls) -> Iterator[None]:
+    """
+    Answer at the control socket in *state_dir* from *controls*, until the end of the block.
+    """
+
+    def answer(connection: socket.socket) -> None:
+        talk = Talk(control_site(Clock(), controls))
+        while not talk.transport.value() and (received := connection.recv(65536)):
+            talk.say(received)
+        connection.sendall(talk.transport.value())
+        talk.end()
+
+    with listening(state_dir, answer):
+        yield
+
+
+@contextmanager
+def listening(state_dir: Path, answer: Callable[[socket.socket], object]) -> Iterator[None]:
+    """
+    Have *answer* called with each connection to the control socket in *state_dir*, until the end of the block.
+    """
+    accepting = socket.socket(socket.AF_UNIX)
+    with address(state_dir) as where:
+        accepting.bind(where)
+        accepting.listen()
+
+        def accept() -> None:
+            with suppress(OSError):  # the end, or a client that has left
+                while True:
+                    connection, _ = accepting.accept()
+                    with connection:
+                        answer(connection)
+
+        thread = Thread(target=accept)
+        thread.start()
+        try:
+            yield
+        finally:
+            accepting.shutdown(socket.SHUT_RDWR)  # wakes accept, which closing would not
+            thread.join()
+            accepting.close()
+            Path(where).unlink(missing_ok=True)

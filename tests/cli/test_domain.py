@@ -1,0 +1,111 @@
+"""
+Tests for `sptls.cli.domain`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sptls.certs.bundle import CertificateBundle
+from sptls.cli.domain import Domain
+from sptls.names import HostName
+from sptls.ops.status import DomainStatus, domain_json
+
+NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+LATER = NOW + timedelta(days=60)
+BUNDLE = CertificateBundle(b"", (b"",), (HostName("a.example"),), NOW, LATER, "CN=R11", "0a")
+
+
+def test_what_a_daemon_says_is_read() -> None:
+    """
+    Every field of the status comes out of its JSON as it went in.
+    """
+    status = DomainStatus("a.example", "failing", "internal", BUNDLE, NOW, LATER, "refused")
+    expected = Domain("a.example", "failing", "internal", "CN=R11", LATER, NOW, LATER, "refused")
+    assert expected == Domain.of(domain_json(status))
+    deployed = {**domain_json(status), "deployment": {"state": "failing", "problem": "exit status 1"}}
+    assert attrs.evolve(expected, deploy_problem="exit status 1") == Domain.of(deployed)
+
+
+def test_nulls_are_nothing() -> None:
+    """
+    A domain without a certificate has no texts and no moments.
+    """
+    told = domain_json(DomainStatus("a.example", "waiting", "internal"))
+    assert Domain("a.example", "waiting", "internal") == Domain.of(told)
+
+
+@given(st.dictionaries(st.sampled_from(["name", "state", "source", "issuer", "not_after", "renew_at"]), st.text()))
+def test_anything_else_is_refused(told: dict[str, Any]) -> None:
+    """
+    An answer that lacks something or has no moments in it is no status.
+    """
+    with pytest.raises(ValueError, match="not the status of a domain"):
+        Domain.of(told)
+
+
+@given(st.text())
+def test_moment_that_is_none_is_refused(text: str) -> None:
+    """
+    Moments are RFC 3339 in UTC, to the second.
+    """
+    told = domain_json(DomainStatus("a.example", "valid", "internal", BUNDLE))
+    with pytest.raises(ValueError, match="not the status of a domain"):
+        Domain.of({**told, "not_after": text})
+
+
+@pytest.mark.parametrize(
+    ("state", "not_after", "expected"),
+    [
+        ("valid", LATER, True),
+        ("renewing", LATER, True),
+        ("replacing", LATER, True),
+        ("issuing", None, True),
+        ("waiting", None, True),
+        ("failing", None, False),
+        ("failing", LATER, False),
+        ("faulty", LATER, False),
+        ("expired", NOW, False),
+        ("renewing", NOW, False),
+        ("waiting", NOW, False),
+    ],
+)
+def test_failures_and_expired_certificates_are_not_fine(state: str, not_after: datetime | None, expected: bool) -> None:
+    """
+    A first order that is under way is fine, a renewal that comes too late is not.
+    """
+    assert expected == Domain("a.example", state, "internal", not_after=not_after).is_fine(NOW)
+
+
+def test_deployment_that_fails_is_not_fine() -> None:
+    """
+    The other server may be serving an old certificate.
+    """
+    assert not Domain("a.example", "valid", "internal", not_after=LATER, deploy_problem="exit status 1").is_fine(NOW)
+
+
+@pytest.mark.parametrize(
+    ("state", "source", "renew_at", "expected"),
+    [
+        ("valid", "internal", LATER, True),
+        ("valid", "internal", NOW, False),
+        ("valid", "internal", None, True),
+        ("failing", "own", None, True),
+        ("failing", "internal", LATER, False),
+        ("waiting", "internal", None, False),
+        ("replacing", "internal", LATER, False),
+    ],
+)
+def test_order_is_needed_by_what_is_missing_failing_or_due(
+    state: str, source: str, renew_at: datetime | None, expected: bool
+) -> None:
+    """
+    A valid certificate that is not due is left alone, and so is the operator's own.
+    """
+    assert expected == Domain("a.example", state, source, renew_at=renew_at).needs_no_order(NOW)

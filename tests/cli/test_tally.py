@@ -1,0 +1,127 @@
+"""
+Tests for `sptls.cli.tally`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import attrs
+import pytest
+
+from sptls.cli.domain import Domain
+from sptls.cli.tally import Tally
+from sptls.names import HostName
+
+NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+VALID = Domain("a.example", "valid", "https://ca.example", "CN=R11", NOW + timedelta(days=89), NOW + timedelta(days=60))
+ISSUING = Domain("a.example", "issuing", "https://ca.example")
+FAILING = Domain(
+    "a.example",
+    "failing",
+    "https://ca.example",
+    next_attempt_at=NOW + timedelta(minutes=5),
+    problem="no\x1b[2J such name",
+)
+
+
+def _words(settled: tuple[Any, ...]) -> list[str]:
+    return [str(one) for one in settled]
+
+
+def test_names_are_pending_in_order_and_once() -> None:
+    """
+    Nobody asks for a name twice.
+    """
+    tally = Tally(["b.example", "a.example", "b.example"])
+    assert (HostName("b.example"), HostName("a.example")) == tally.names
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [
+        (VALID, "has a certificate already, nothing is ordered; valid until 2027-02-21 12:00 (89 days left)"),
+        (
+            attrs.evolve(VALID, source="own"),
+            "brings its own certificate, nothing is ordered; valid until 2027-02-21 12:00 (89 days left)",
+        ),
+        (
+            attrs.evolve(VALID, source="own", state="faulty", problem="it is for\nother.example"),
+            "brings its own certificate, nothing is ordered; valid until 2027-02-21 12:00 (89 days left); "
+            "it is for other.example",
+        ),
+    ],
+)
+def test_what_needs_no_order_is_settled_before_any(domain: Domain, expected: str) -> None:
+    """
+    It is said why, and an own certificate that is faulty counts as failed.
+    """
+    tally = Tally(["a.example"])
+    assert [f"a.example: {expected}"] == _words(tally.begin([domain], NOW))
+    assert ((), int(domain.state == "faulty")) == (tally.names, tally.failed)
+
+
+@pytest.mark.parametrize("domain", [ISSUING, FAILING, attrs.evolve(VALID, renew_at=NOW)])
+def test_what_needs_an_order_stays_pending(domain: Domain) -> None:
+    """
+    Also where it failed before, or is due for renewal.
+    """
+    tally = Tally(["a.example"])
+    assert () == tally.begin([domain], NOW)
+    assert (HostName("a.example"),) == tally.names
+
+
+@pytest.mark.parametrize("state", ["issuing", "renewing", "waiting", "replacing"])
+def test_order_under_way_settles_nothing(state: str) -> None:
+    """
+    The end of it is waited for.
+    """
+    tally = Tally(["a.example"])
+    assert () == tally.take([attrs.evolve(ISSUING, state=state)], NOW)
+    assert 1 == len(tally.pending)
+
+
+def test_issued_names_are_told_with_issuer_and_validity() -> None:
+    """
+    And are pending no more.
+    """
+    tally = Tally(["a.example"])
+    expected = "a.example: issued by R11; valid until 2027-02-21 12:00 (89 days left)"
+    assert [expected] == _words(tally.take([VALID], NOW))
+    assert ((), 0) == (tally.names, tally.failed)
+
+
+@pytest.mark.parametrize(
+    ("domain", "reason"),
+    [(FAILING, "no [2J such name"), (attrs.evolve(FAILING, problem=""), "no reason is known; see the daemon's log")],
+)
+def test_failed_names_are_told_with_the_reason_and_the_next_attempt(domain: Domain, reason: str) -> None:
+    """
+    What the CA said stays on its line.
+    """
+    tally = Tally(["a.example"])
+    expected = f"a.example: failed: {reason}; next: attempt 2026-11-24 12:05 UTC (in 5 minutes)"
+    assert [expected] == _words(tally.take([domain], NOW))
+    assert ((), 1) == (tally.names, tally.failed)
+
+
+def test_names_that_nobody_asked_for_are_left_out() -> None:
+    """
+    Each name settles once, whatever else is told.
+    """
+    tally = Tally(["a.example"])
+    other = attrs.evolve(VALID, name="b.example")
+    assert () == tally.begin([other], NOW)
+    assert 1 == len(tally.take([VALID, other], NOW))
+    assert () == tally.take([VALID, other], NOW)
+
+
+def test_giving_up_settles_the_rest_as_failed() -> None:
+    """
+    All but those that are spared.
+    """
+    tally = Tally(["a.example", "b.example"])
+    assert ["b.example: gone"] == _words(tally.give_up("gone", but=[ISSUING]))
+    assert ["a.example: no outcome"] == _words(tally.give_up("no outcome"))
+    assert ((), 2) == (tally.names, tally.failed)

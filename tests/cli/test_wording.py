@@ -1,0 +1,137 @@
+"""
+Tests for `sptls.cli.wording`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import attrs
+import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sptls.cli import wording
+from sptls.cli.domain import Domain
+
+NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+DOMAIN = Domain("a.example", "valid", "https://ca.example/dir")
+
+
+def _domain(**more: Any) -> Domain:
+    return attrs.evolve(DOMAIN, **more)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("CN=R11,O=Let's Encrypt,C=US", "R11"),
+        ("O=Let's Encrypt,CN=R11", "R11"),
+        ("OU=a+CN=b,O=c", "b"),
+        (r"CN=a\, b\+c,O=d", "a, b+c"),
+        ("O=No Common Name", "O=No Common Name"),
+        ("", "-"),
+        ("CN=", "-"),
+    ],
+)
+def test_issuer_is_told_by_its_common_name(name: str, expected: str) -> None:
+    """
+    RFC 4514's escapes are undone; where there is no common name, all of it is told.
+    """
+    assert expected == wording.issuer(_domain(issuer=name))
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "Zs", "S"]), min_size=1, max_size=16))
+def test_common_name_survives_its_escapes(text: str) -> None:
+    """
+    Whatever characters it has that a terminal does not obey.
+    """
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+    assert (wording.plain(text) or "-") == wording.issuer(_domain(issuer=name.rfc4514_string()))
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        (None, "no certificate"),
+        (timedelta(days=89, hours=3), "2027-02-21 15:00 (89 days left)"),
+        (timedelta(days=1), "2026-11-25 12:00 (1 day left)"),
+        (timedelta(hours=5, minutes=59), "2026-11-24 17:59 (5 hours left)"),
+        (timedelta(minutes=1), "2026-11-24 12:01 (1 minute left)"),
+        (timedelta(seconds=30), "2026-11-24 12:00 (30 s left)"),
+        (timedelta(0), "expired 2026-11-24 12:00, 0 s ago"),
+        (timedelta(days=-3, hours=-1), "expired 2026-11-21 11:00, 3 days ago"),
+    ],
+)
+def test_validity_counts_what_is_left(left: timedelta | None, expected: str) -> None:
+    """
+    In the greatest unit, rounded down: nobody is promised a day that is not there.
+    """
+    assert expected == wording.validity(_domain(not_after=None if left is None else NOW + left), NOW)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"source": "own"}, "yours to renew"),
+        ({"renew_at": NOW + timedelta(days=30)}, "renewal 2026-12-24 12:00 UTC (in 30 days)"),
+        ({"renew_at": NOW}, "order is due"),
+        ({"state": "waiting"}, "order is due"),
+        ({"state": "renewing", "renew_at": NOW - timedelta(days=1)}, "order under way"),
+        ({"state": "issuing"}, "order under way"),
+        (
+            {"state": "failing", "next_attempt_at": NOW + timedelta(minutes=5)},
+            "attempt 2026-11-24 12:05 UTC (in 5 minutes)",
+        ),
+        ({"state": "failing", "next_attempt_at": NOW}, "order is due"),
+    ],
+)
+def test_next_step_is_what_comes_first(more: dict[str, Any], expected: str) -> None:
+    """
+    An attempt after a failure goes before the renewal that it is for.
+    """
+    assert expected == wording.next_step(_domain(**more), NOW)
+
+
+@pytest.mark.parametrize(
+    ("problem", "deploy_problem", "expected"),
+    [
+        ("", "", ""),
+        ("refused", "", "refused"),
+        ("", "exit status 1", "deployment: exit status 1"),
+        ("refused", "exit status 1", "refused; deployment: exit status 1"),
+    ],
+)
+def test_problems_are_told_with_where_they_are(problem: str, deploy_problem: str, expected: str) -> None:
+    """
+    The certificate's first.
+    """
+    assert expected == wording.problem(_domain(problem=problem, deploy_problem=deploy_problem))
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ([], "0 domains"),
+        (["valid"], "1 domain: 1 valid"),
+        (["failing", "valid", "valid"], "3 domains: 2 valid, 1 failing"),
+    ],
+)
+def test_domains_are_counted_by_state(states: list[str], expected: str) -> None:
+    """
+    The greatest number comes first.
+    """
+    assert expected == wording.count([_domain(state=state) for state in states])
+
+
+@given(st.text())
+def test_no_text_moves_a_terminals_cursor(text: str) -> None:
+    """
+    A CA's words stay on their line.
+    """
+    cleaned = wording.plain(text)
+    assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in cleaned)
+    assert text.strip() == cleaned or any(not character.isprintable() or character in "\r\n" for character in text)

@@ -1,0 +1,52 @@
+"""
+Runs commands on a real reactor in a process of its own: ``python -m tests.deploy.running``.
+
+Reads ``{NAME: [SECONDS, COMMAND...]}`` from standard input, runs all at the same time, and writes what came of each as
+JSON. One whose SECONDS are negative is cancelled after as many.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from twisted.internet import task
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+
+from sptls.deploy import command
+
+# Short enough for a test, long enough for a busy machine to tell SIGTERM from SIGKILL.
+command.KILL_SECONDS = 1.0  # type: ignore[misc]
+
+
+async def outcome(reactor: Any, seconds: float, words: list[str]) -> str:
+    """
+    Run one command; cancelled ones give "cancelled".
+    """
+    deadline = seconds if seconds > 0 else 30.0
+    running = Deferred.fromCoroutine(command.run(reactor, words, dict(os.environ), deadline))
+    if seconds < 0:
+        reactor.callLater(-seconds, running.cancel)
+    try:
+        return await running
+    except CancelledError:
+        return "cancelled"
+
+
+def main(reactor: Any) -> Deferred[None]:
+    """
+    Run what standard input says.
+    """
+    asked = json.load(sys.stdin)
+    runs = [Deferred.fromCoroutine(outcome(reactor, seconds, words)) for seconds, *words in asked.values()]
+
+    def tell(results: Any) -> None:
+        json.dump(dict(zip(asked, [str(result) for _, result in results], strict=True)), sys.stdout)
+
+    return DeferredList(runs, consumeErrors=True).addCallback(tell)
+
+
+if __name__ == "__main__":
+    task.react(main)

@@ -1,0 +1,130 @@
+"""
+Tests for `sptls.ops.control`, through twisted.web in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from sptls.certs.records import Loaded
+from sptls.config import AcmeConfig, Config, DomainConfig
+from sptls.names import HostName
+from sptls.ops.control import MAX_BODY_BYTES, MAX_NAMES, Controls, DaemonControls, control_site
+from sptls.ops.status import DomainStatus
+from tests.ops.web import FakeControls, Talk, ask, content, issuing, valid
+from tests.test_parts import _made
+
+
+def _call(controls: Controls, method: bytes, target: bytes, body: object = b"") -> tuple[int, Any]:
+    """
+    Give the status code of a call, and the JSON that it was answered with.
+    """
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = ask(control_site(Clock(), controls), method, target, sent)
+    return int(answer.split(b" ")[1]), json.loads(content(answer))
+
+
+def test_status_is_the_whole_one() -> None:
+    """
+    GET /status answers all domains.
+    """
+    status, told = _call(FakeControls(valid("a.example"), issuing("b.example")), b"GET", b"/status")
+    assert (200, {"valid": 1, "issuing": 1}) == (status, told["states"])
+
+
+def test_few_domains_are_told_in_the_order_asked() -> None:
+    """
+    Each name is told once, in whatever spelling it was asked for.
+    """
+    controls = FakeControls(valid("a.example"), valid("b.example"))
+    _, told = _call(controls, b"GET", b"/domains?name=b.example&name=A.example.&name=b.example")
+    assert ["b.example", "a.example"] == [domain["name"] for domain in told["domains"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("x.example", "none of the domains"), ("not%20one", "is not a host name"), ("%ff", "not a host")]
+)
+def test_name_that_is_not_served_is_an_error_of_its_own(name: str, said: str) -> None:
+    """
+    The others are told all the same.
+    """
+    status, told = _call(FakeControls(valid("a.example")), b"GET", f"/domains?name={name}&name=a.example".encode())
+    assert (200, "valid") == (status, told["domains"][1]["state"])
+    assert said in told["domains"][0]["error"]
+
+
+def test_issuing_asks_and_answers_at_once() -> None:
+    """
+    POST /issue hands the names on and tells how they stand then.
+    """
+    controls = FakeControls(issuing("a.example"))
+    status, told = _call(controls, b"POST", b"/issue", {"names": ["a.example", "x.example"]})
+    assert (200, ["a.example", "x.example"]) == (status, controls.asked)
+    assert "issuing" == told["domains"][0]["state"]
+    assert "error" in told["domains"][1]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"{", 400, "not JSON"),
+        (b"\xff", 400, "not JSON"),
+        (b"[" * 100_000, 400, "not JSON"),
+        ([], 400, "must be a JSON object"),
+        ({}, 400, "must hold the names"),
+        ({"names": "a.example"}, 400, "must hold the names"),
+        ({"names": [1]}, 400, "must hold the names"),
+        ({"names": [f"{number}.example" for number in range(MAX_NAMES + 1)]}, 413, "too many"),
+        (b" " * (MAX_BODY_BYTES + 1), 413, "over 524288 bytes"),
+    ],
+)
+def test_body_that_is_none_is_refused_with_the_reason(body: object, status: int, said: str) -> None:
+    """
+    Nothing is asked for then.
+    """
+    controls = FakeControls()
+    answered, told = _call(controls, b"POST", b"/issue", body)
+    assert (status, []) == (answered, controls.asked)
+    assert said in told["error"]
+
+
+def test_body_is_bounded_without_an_announced_length() -> None:
+    """
+    A chunked body over the limit isn't kept either.
+    """
+    talk = Talk(control_site(Clock(), FakeControls()))
+    talk.say(b"POST /issue HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(MAX_BODY_BYTES // 65536 + 1):
+        talk.say(b"10000\r\n" + b" " * 65536 + b"\r\n")
+    assert b"413" in talk.say(b"0\r\n\r\n").split(b"\r\n")[0]
+    talk.end()
+
+
+@pytest.mark.parametrize(("method", "path"), [(b"GET", b"/issue"), (b"POST", b"/status"), (b"POST", b"/domains")])
+def test_reading_and_changing_have_methods_of_their_own(method: bytes, path: bytes) -> None:
+    """
+    What changes something is asked for by POST only (RFC 9110 §9.2.1).
+    """
+    assert b"405" in ask(control_site(Clock(), FakeControls()), method, path).split(b"\r\n")[0]
+
+
+def test_daemon_forgets_failures_and_tells_of_its_own(tmp_path: Path) -> None:
+    """
+    The real controls ask the renewer, and what the renewer doesn't know is left out.
+    """
+    names = [HostName("a.example"), HostName("b.example")]
+    config = Config(
+        state_dir=tmp_path, acme=AcmeConfig(directory="internal"), domains=tuple(DomainConfig(name) for name in names)
+    )
+    parts = _made(config)
+    parts.keeping.renewer._is_stopping = True  # it plans, and begins no order
+    parts.keeping.renewer.start(names[:1], Loaded())
+    controls: Controls = DaemonControls(parts.report, parts.keeping.renewer)
+    expected = [DomainStatus("a.example", "waiting", "internal")]
+    assert expected == list(controls.issue(names)) == list(controls.domains(names))
+    assert "a.example" in "".join(controls.status())

@@ -1,0 +1,139 @@
+"""
+Tests for `sptls.ops.pages`, through twisted.web in memory and with time in the test's hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from twisted.internet.task import Clock
+
+from sptls.ops.pages import SLICE_SECONDS, STALLED_SECONDS, Answer, Page, Pages, QuietSite
+from tests.ops.web import Talk, ask, content
+from tests.proxy.wire import logged
+
+REQUEST = b"GET /page HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+def _site(clock: Clock, answer: Answer) -> QuietSite:
+    page = Page(clock, (b"GET", b"HEAD"), b"only reads\n", lambda _request: answer)
+    return QuietSite(Pages({b"page": page}), reactor=clock)  # type: ignore[no-untyped-call]
+
+
+def _slow(clock: Clock, count: int) -> Iterator[str]:
+    """
+    Give *count* pieces, each of which takes a slice of time.
+    """
+    for number in range(count):
+        clock.rightNow += SLICE_SECONDS  # time goes by, and nobody else has a turn
+        yield f"{number};"
+
+
+def test_bytes_are_answered_with_their_length() -> None:
+    """
+    What is at hand goes out at once, never to be cached.
+    """
+    answer = ask(_site(Clock(), Answer(b"ok\n", 200, b"text/plain")), b"GET", b"/page")
+    assert b"ok\n" == content(answer)
+    for field in (b"200 OK", b"Content-Length: 3", b"Content-Type: text/plain", b"no-store"):
+        assert field.lower() in answer.lower()
+
+
+@pytest.mark.parametrize("answered", [Answer(b"ok\n"), Answer(iter(["pieces"]))])
+def test_head_has_no_content(answered: Answer) -> None:
+    """
+    HEAD gives the head alone (RFC 9110 §9.3.2).
+    """
+    assert b"" == ask(_site(Clock(), answered), b"HEAD", b"/page").partition(b"\r\n\r\n")[2]
+
+
+def test_other_methods_are_refused_with_the_reason() -> None:
+    """
+    405 names the methods that there are (RFC 9110 §15.5.6).
+    """
+    answer = ask(_site(Clock(), Answer(b"")), b"DELETE", b"/page")
+    assert b"405" in answer.split(b"\r\n")[0]
+    assert b"allow: get, head" in answer.lower()
+    assert b"only reads\n" == content(answer)
+
+
+def test_other_paths_are_not_found() -> None:
+    """
+    404, and no deprecated call on the way to it.
+    """
+    assert b"404" in ask(_site(Clock(), Answer(b"")), b"GET", b"/other").split(b"\r\n")[0]
+
+
+def test_pieces_are_written_a_slice_at_a_time() -> None:
+    """
+    Between two slices the reactor has its turn, and the whole arrives.
+    """
+    clock = Clock()
+    talk = Talk(_site(clock, Answer(_slow(clock, 3))))
+    assert talk.say(REQUEST).endswith(b"2\r\n0;\r\n")
+    clock.advance(0)
+    assert b"0;1;2;" == content(talk.transport.value())
+    talk.end()
+    assert [] == clock.getDelayedCalls()
+
+
+def test_slow_reader_is_waited_for_and_no_piece_made() -> None:
+    """
+    While the reader takes nothing, nothing is written for it.
+    """
+    clock = Clock()
+    talk = Talk(_site(clock, Answer(_slow(clock, 3))))
+    written = talk.say(REQUEST)
+    talk.producer.pauseProducing()
+    clock.advance(STALLED_SECONDS - 1)
+    assert written == talk.transport.value()
+    talk.producer.resumeProducing()
+    clock.advance(0)
+    assert b"0;1;2;" == content(talk.transport.value())
+    talk.end()
+
+
+def test_reader_that_takes_nothing_is_given_up() -> None:
+    """
+    A connection that stalls for a minute is closed.
+    """
+    clock = Clock()
+    talk = Talk(_site(clock, Answer(_slow(clock, 3))))
+    talk.say(REQUEST)
+    talk.producer.pauseProducing()
+    clock.advance(STALLED_SECONDS)
+    assert talk.transport.disconnecting
+    talk.end()
+
+
+def test_reader_that_leaves_ends_the_writing() -> None:
+    """
+    Nothing is scheduled for a connection that is lost.
+    """
+    clock = Clock()
+    talk = Talk(_site(clock, Answer(_slow(clock, 3))))
+    talk.say(REQUEST)
+    talk.producer.stopProducing()
+    talk.end()
+    assert [] == clock.getDelayedCalls()
+
+
+def test_fault_in_the_middle_is_logged_and_the_end_is_missing() -> None:
+    """
+    The reader can tell that the answer is not whole: the last chunk never comes.
+    """
+
+    def broken() -> Iterator[str]:
+        yield "{"
+        raise RuntimeError("on purpose")
+
+    clock = Clock()
+    talk = Talk(_site(clock, Answer(broken())))
+    with logged() as events:
+        answer = talk.say(REQUEST)
+    assert talk.transport.disconnecting
+    assert not answer.endswith(b"0\r\n\r\n")
+    assert ["critical"] == [level for level, _ in events]
+    talk.end()
+    assert [] == clock.getDelayedCalls()
