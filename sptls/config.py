@@ -104,9 +104,33 @@ class ExternalAccountBinding:
 
 
 @attrs.frozen
+class Rate:
+    """
+    So many (*count*) in *seconds*; UNLIMITED is the one with a count of 0.
+    """
+
+    count: int
+    seconds: int
+
+
+UNLIMITED: Final = Rate(0, 0)
+
+
+@attrs.frozen
+class CaLimits:
+    """
+    What the operator says that a CA allows; None: what is known of its directory, else as much as we like.
+    """
+
+    orders: Rate | None = None
+    certificates_per_domain: Rate | None = None
+    certificates_per_name: Rate | None = None
+
+
+@attrs.frozen
 class AcmeConfig:
     """
-    The CA: *directory* is a URL, or "internal"; *trust* is a PEM file with extra roots for its HTTPS.
+    A CA: *directory* is a URL, or "internal"; *trust* is a PEM file with extra roots for its HTTPS.
 
     *contact* holds e-mail addresses, without ``mailto:``; *challenges* only types whose socket is configured; *profile*
     is one of those that the CA's directory offers, "" for the CA's own choice.
@@ -120,6 +144,7 @@ class AcmeConfig:
     key_type: KeyType = "ec-p256"
     eab: ExternalAccountBinding | None = None
     profile: str = ""
+    limits: CaLimits = CaLimits()
 
 
 @attrs.frozen
@@ -274,3 +299,12 @@ class Config:
         Give the CAs, in the order in which they are asked.
         """
         return (self.acme, *self.more_cas)
+
+    @property
+    def placed_cas(self) -> tuple[tuple[str, AcmeConfig], ...]:
+        """
+        Give the CAs, each with its place in the file.
+        """
+        if not self.more_cas:
+            return (("acme", self.acme),)
+        return tuple((f"acme[{index}]", acme) for index, acme in enumerate(self.cas))

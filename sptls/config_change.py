@@ -1,7 +1,7 @@
 """
 What a configuration that was read again changes: what takes effect now, and what waits for a restart.
 
-Decides which settings are live: domains and all that belongs to them, the CA, copies of certificates, TLS. Sockets, the
+Decides which settings are live: domains and all that belongs to them, the CAs, copies of certificates, TLS. Sockets, the
 state directory, limits and logs were set up at start. Where a live setting was judged beside one that is not (a
 challenge type and its socket), it is judged again beside the old one, so that what is in force always fits together.
 """
@@ -49,13 +49,15 @@ def change(old: Config, new: Config) -> ConfigChange:
     """
     listen = attrs.evolve(old.listen, default_name=new.listen.default_name)
     deploy = _deploy_in_force(old, new)
+    acme, *more_cas = (_acme_in_force(old.acme, ca, listen, deploy) for ca in new.cas)
     config = attrs.evolve(
         old,
         domains=_domains_in_force(new, listen),
         domains_file=new.domains_file,
         listen=listen,
         tls=new.tls,
-        acme=_acme_in_force(old.acme, new.acme, listen, deploy),
+        acme=acme,
+        more_cas=tuple(more_cas),
         handshake=new.handshake,
         deploy=deploy,
     )
@@ -93,7 +95,7 @@ def _domains_in_force(new: Config, listen: ListenConfig) -> tuple[DomainConfig, 
 
 def _acme_in_force(old: AcmeConfig, new: AcmeConfig, listen: ListenConfig, deploy: DeployConfig) -> AcmeConfig:
     """
-    Give the new ``[acme]``, less the challenge types that can't be answered yet; if none is left, with the old ones.
+    Give a new CA, less the challenge types that can't be answered yet; if none is left, with those of the *old* one.
     """
     challenges: tuple[ChallengeType, ...] = tuple(
         kind for kind in new.challenges if (listen.https if kind == "tls-alpn-01" else listen.http or deploy.webroot)
@@ -116,8 +118,14 @@ def _left(config: Config, new: Config) -> Iterator[str]:
 def _differences(one: Config, other: Config, places: tuple[str, ...]) -> Iterator[str]:
     """
     Give the places at which both differ, of the tables and keys in *places*; a table's are told key by key.
+
+    Several CAs are told as a whole: they may have changed places.
     """
     for place in places:
+        if place == "acme" and (one.more_cas or other.more_cas):
+            if one.cas != other.cas:
+                yield place
+            continue
         keys = (field.name for field in attrs.fields(type(_at(one, place)))) if place in _TABLES else ()
         for each in [f"{place}.{key}" for key in keys] or [place]:
             if _at(one, each) != _at(other, each):

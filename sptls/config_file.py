@@ -62,9 +62,20 @@ class EabTable:
 
 
 @attrs.frozen
+class CaLimitsTable:
+    """
+    ``acme.limits``: rates still as text.
+    """
+
+    orders: str | None = None
+    certificates_per_domain: str | None = None
+    certificates_per_name: str | None = None
+
+
+@attrs.frozen
 class AcmeTable:
     """
-    ``[acme]``.
+    ``[acme]``, or one table of ``[[acme]]``.
     """
 
     directory: str | None = None
@@ -75,6 +86,7 @@ class AcmeTable:
     key_type: KeyType | None = None
     eab: EabTable = EabTable()
     profile: str = ""
+    limits: CaLimitsTable = CaLimitsTable()
 
 
 @attrs.frozen
@@ -115,6 +127,7 @@ class DeployTable:
 
 Workers = int | Literal["auto"] | None
 Domain = str | DomainTable | None
+CaTables = AcmeTable | tuple[AcmeTable | None, ...]
 
 
 @attrs.frozen
@@ -129,7 +142,7 @@ class File:
     domains_file: str | None = None
     listen: ListenTable = ListenTable()
     tls: TlsConfig = attrs.Factory(TlsConfig)
-    acme: AcmeTable = AcmeTable()
+    acme: CaTables = AcmeTable()
     handshake: HandshakeConfig = attrs.Factory(HandshakeConfig)
     upstream: UpstreamTable = UpstreamTable()
     limits: LimitsConfig = attrs.Factory(LimitsConfig)
@@ -302,6 +315,18 @@ def _domain(value: Any, _: Any) -> Any:
     return _CONVERTER.structure(value, DomainTable)
 
 
+def _cas(value: Any, _: Any) -> Any:
+    if type(value) is dict:
+        return _CONVERTER.structure(value, AcmeTable)
+    if type(value) is not list:
+        raise TypeError("expected a table, or an array of tables")
+    return _CONVERTER.structure(value, tuple[AcmeTable | None, ...])
+
+
+def _ca(value: Any, _: Any) -> Any:
+    return None if value is None else _CONVERTER.structure(value, AcmeTable)
+
+
 def _has_origin(origin: object) -> Callable[[Any], bool]:
     return lambda kind: get_origin(kind) is origin
 
@@ -314,6 +339,8 @@ def _strict_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(_has_origin(Literal), _choice)
     converter.register_structure_hook_func(lambda kind: kind == Workers, _workers)
     converter.register_structure_hook_func(lambda kind: kind == Domain, _domain)
+    converter.register_structure_hook_func(lambda kind: kind == CaTables, _cas)
+    converter.register_structure_hook_func(lambda kind: kind == AcmeTable | None, _ca)
     converter.register_structure_hook_factory(_has_origin(tuple), _array)
     converter.register_structure_hook_factory(attrs.has, _table)
     return converter

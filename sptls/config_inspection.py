@@ -7,6 +7,7 @@ hold is `config_load`'s. Where a value is faulty, nothing or its default stands 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from sptls import config_file
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 # A path is told to its end, where its fault mostly is; a certificate pasted in the place of one is not.
 _PATH_CHARACTERS: Final = 255
+_ELEMENT: Final = re.compile(r"\[[0-9]+\]\Z")
 
 
 class Files(Protocol):
@@ -88,7 +90,7 @@ class Inspection:
         """
         Give *place* as the operator knows it: the flag, where one replaces what the file says.
         """
-        return self._replaced.get(place.partition("[")[0], place)
+        return self._replaced.get(_ELEMENT.sub("", place), place)
 
     def is_sound(self, *places: str) -> bool:
         """

@@ -5,7 +5,7 @@ Decides what the values mean together, and which of text and command line goes b
 with its place (``domains[1].name``, ``--domain``). Reads no file: it is told whether one can be read.
 
 Flags go before what the file says; ``--domain`` adds to the file's domains; ``--upstream`` replaces the common
-``upstream.url``, not that of a domain which has its own.
+``upstream.url``, not that of a domain which has its own; of several CAs, flags are about the first.
 """
 
 from __future__ import annotations
@@ -15,29 +15,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from sptls import config_deploy, config_domains, config_file, config_values
+from sptls import config_acme, config_deploy, config_domains, config_file
 from sptls.config import (
-    INTERNAL_DIRECTORY,
     RANGES,
     STATE_DIR,
-    AcmeConfig,
     Address,
-    ChallengeType,
     Config,
-    DeployConfig,
     DomainConfig,
-    ExternalAccountBinding,
     ListenConfig,
     LogConfig,
 )
-from sptls.config_file import DomainTable
+from sptls.config_file import AcmeTable, DomainTable
 from sptls.config_inspection import Inspection
 from sptls.names import HostName, NameTable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sptls.config_file import AcmeTable, EabTable, File, ListenTable, Strings
+    from sptls.config_file import File, ListenTable, Strings
     from sptls.config_inspection import Files
 
 # Which key of the file each override replaces; a fault in one is then the flag's.
@@ -50,10 +45,6 @@ _REPLACES: Final = {
     "agree_to_terms": "acme.agree_to_terms",
     "upstream": "upstream.url",
 }
-_TERMS: Final = (
-    "must be true before a CA issues anything: read its terms of service (Let's Encrypt: "
-    "https://letsencrypt.org/repository/), then set it, or give --agree-to-terms"
-)
 
 
 @attrs.frozen
@@ -86,7 +77,11 @@ def load(text: str, *, overrides: Overrides, base: Path, foreground: bool, files
         ConfigError: with all faults.
     """
     file, misfits = config_file.read(text)
-    replaced = {key: f"--{field.replace('_', '-')}" for field, key in _REPLACES.items() if _is_given(overrides, field)}
+    replaced = {
+        _place(file, key): f"--{field.replace('_', '-')}"
+        for field, key in _REPLACES.items()
+        if _is_given(overrides, field)
+    }
     look = Inspection(misfits, replaced, base, files)
     config = _config(look, _overridden(file, overrides), overrides, foreground=foreground)
     look.end()
@@ -97,13 +92,30 @@ def _is_given(overrides: Overrides, field: str) -> bool:
     return getattr(overrides, field) not in {None, (), False}
 
 
+def _place(file: File, key: str) -> str:
+    """
+    Give the place in *file* that the key of an override replaces: of several CAs, the first one's.
+    """
+    table, _, rest = key.partition(".")
+    return f"acme[0].{rest}" if table == "acme" and not isinstance(file.acme, AcmeTable) else key
+
+
 def _overridden(file: File, overrides: Overrides) -> File:
     for field, place in _REPLACES.items():
         if _is_given(overrides, field):
             table, _, key = place.rpartition(".")
             change: dict[str, Any] = {key: getattr(overrides, field)}
-            file = attrs.evolve(file, **({table: attrs.evolve(getattr(file, table), **change)} if table else change))
+            file = attrs.evolve(file, **({table: _changed(getattr(file, table), change)} if table else change))
     return file
+
+
+def _changed(table: Any, change: dict[str, Any]) -> Any:
+    """
+    Give *table* with its *change*; of several tables, the first is changed.
+    """
+    if not isinstance(table, tuple):
+        return attrs.evolve(table, **change)
+    return (attrs.evolve(table[0], **change), *table[1:]) if table and table[0] is not None else table
 
 
 def _config(look: Inspection, file: File, overrides: Overrides, *, foreground: bool) -> Config:
@@ -127,18 +139,20 @@ def _config(look: Inspection, file: File, overrides: Overrides, *, foreground: b
     )
     if renew_only and domains and not is_ordering:
         look.note("domains", "every one brings its own certificate: nothing to renew with --renew-only")
+    acme, *more_cas = config_acme.cas(look, file.acme, listen, deploy, is_ordering=is_ordering, renew_only=renew_only)
     return Config(
         domains=domains,
         state_dir=state_dir,
         listen=listen,
         tls=file.tls,
-        acme=_acme(look, file.acme, listen, deploy, is_ordering=is_ordering, renew_only=renew_only),
+        acme=acme,
         handshake=file.handshake,
         limits=file.limits,
         log=_log(look, file.log, foreground=foreground),
         deploy=deploy,
         domains_file=domains_file,
         renew_only=renew_only,
+        more_cas=tuple(more_cas),
     )
 
 
@@ -236,75 +250,6 @@ def _default_name(look: Inspection, value: str | None, domains: tuple[DomainConf
     elif served.get(name.wire) is None and look.is_sound(*config_domains.PLACES):
         look.note(place, f"{name} is none of the domains")
     return name
-
-
-def _acme(
-    look: Inspection,
-    table: AcmeTable,
-    listen: ListenConfig,
-    deploy: DeployConfig,
-    *,
-    is_ordering: bool,
-    renew_only: bool,
-) -> AcmeConfig:
-    default = AcmeConfig()
-    choose = _renewal_challenges if renew_only else _challenges
-    acme = AcmeConfig(
-        directory=look.take("acme.directory", table.directory, config_values.directory) or default.directory,
-        contact=tuple(
-            address for _, address in look.take_each("acme.contact", table.contact or (), config_values.contact)
-        ),
-        agree_to_terms=bool(table.agree_to_terms),
-        trust=look.file("acme.trust", table.trust),
-        challenges=choose(look, table.challenges, listen),
-        key_type=table.key_type or default.key_type,
-        eab=_eab(look, table.eab),
-        profile=table.profile,
-    )
-    orders = is_ordering and acme.directory != INTERNAL_DIRECTORY
-    if orders and not acme.agree_to_terms and look.is_sound("acme.agree_to_terms"):
-        look.note("acme.agree_to_terms", _TERMS)
-    if orders and renew_only and not (listen.http or deploy.webroot) and look.is_sound("listen.http", "deploy.webroot"):
-        look.note("listen.http", "no address here and no deploy.webroot: http-01 could not be answered")
-    return acme
-
-
-def _challenges(
-    look: Inspection, chosen: tuple[ChallengeType | None, ...] | None, listen: ListenConfig
-) -> tuple[ChallengeType, ...]:
-    sockets = {"tls-alpn-01": ("listen.https", listen.https), "http-01": ("listen.http", listen.http)}
-    if chosen is None:
-        return tuple(kind for kind in AcmeConfig().challenges if sockets[kind][1])
-    if not chosen:
-        look.note("acme.challenges", "must name at least one; or leave it out")
-    for index, kind in enumerate(chosen):
-        if kind is None:
-            continue
-        socket_place, addresses = sockets[kind]
-        if kind in chosen[:index]:
-            look.note(f"acme.challenges[{index}]", f"{kind} is at acme.challenges[{chosen.index(kind)}] already")
-        elif not addresses and look.is_sound(socket_place):
-            look.note(f"acme.challenges[{index}]", f"{kind} is answered at {socket_place}, which has no address")
-    return tuple(kind for kind in chosen if kind is not None)
-
-
-def _renewal_challenges(
-    look: Inspection, chosen: tuple[ChallengeType | None, ...] | None, listen: ListenConfig
-) -> tuple[ChallengeType, ...]:
-    """
-    Give http-01: port 443 is another server's, and with a webroot port 80 too. The choice is the proxy's, and checked.
-    """
-    everywhere = attrs.evolve(listen, https=ListenConfig().https, http=ListenConfig().http)
-    kinds = _challenges(look, chosen, everywhere)
-    if kinds and "http-01" not in kinds and look.is_sound("acme.challenges"):
-        look.note("acme.challenges", "http-01 is the only one that --renew-only can answer; add it, or leave this out")
-    return ("http-01",)
-
-
-def _eab(look: Inspection, table: EabTable) -> ExternalAccountBinding | None:
-    look.require_both("acme.eab", ("kid", table.kid), ("hmac_key_file", table.hmac_key_file))
-    path = look.file("acme.eab.hmac_key_file", table.hmac_key_file)
-    return ExternalAccountBinding(table.kid, path) if table.kid and path else None
 
 
 def _log(look: Inspection, log: LogConfig, *, foreground: bool) -> LogConfig:

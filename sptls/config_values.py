@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
-from sptls.config import DEFAULT_PORTS, DIRECTORIES, INTERNAL_DIRECTORY
+from sptls.config import DEFAULT_PORTS, DIRECTORIES, INTERNAL_DIRECTORY, UNLIMITED, Rate
 from sptls.config_file import did_you_mean, shown
 from sptls.names import HostName
 
@@ -28,6 +28,10 @@ _HOST_WORDS: Final = ("preserve", "upstream")
 _HOST_FIELD: Final = re.compile(r"(?P<host>[^:]+)(?P<port>:[0-9]{1,5})?")
 _DIRECTORY_WORDS: Final = (*DIRECTORIES, INTERNAL_DIRECTORY)
 # The local parts that a mailto URL holds unescaped (RFC 6068 §2): nobody has to escape them later.
+_RATE: Final = re.compile(r"(?P<count>[1-9][0-9]{0,6}) per (?P<number>[1-9][0-9]{0,5})?(?P<unit>[smhd])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# No CA counts longer; what is stored of a limit and lies further off is taken for the fault of a clock.
+_LONGEST_RATE_SECONDS: Final = 7 * 86400
 _CONTACT: Final = re.compile(r"(?:mailto:)?(?P<local>[A-Za-z0-9.!$&'*+=_~-]+)@(?P<host>[^@\s]+)")
 
 
@@ -90,6 +94,24 @@ def contact(text: str) -> str:
     if match is None:
         raise ValueError(f"{shown(text)} is not an e-mail address such as 'ops@example.com'")
     return f"{match['local']}@{_host(match['host'])}"
+
+
+def rate(text: str) -> Rate:
+    """
+    Give the rate that *text* spells, such as "300 per 3h"; `UNLIMITED` for "off".
+
+    Raises:
+        ValueError: it is none, or about more than a week.
+    """
+    if text == "off":
+        return UNLIMITED
+    match = _RATE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{shown(text)} is not a rate such as '300 per 3h' or '50 per 7d' (s, m, h, d), nor 'off'")
+    seconds = int(match["number"] or 1) * _SECONDS[match["unit"]]
+    if seconds > _LONGEST_RATE_SECONDS:
+        raise ValueError(f"{shown(text)} is about more than 7 days; write what it comes to in a week")
+    return Rate(int(match["count"]), seconds)
 
 
 def _url(text: str) -> SplitResult:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from sptls.certs.diagnosis import Finding
+
 
 class SptlsError(Exception):
     """
@@ -217,6 +219,20 @@ class IssuanceFailed(SptlsError):
 
     def __str__(self) -> str:
         return str(self.cause)
+
+
+class PrecheckFailed(SptlsError):
+    """
+    The CA was not asked, since *name* can't be validated as it stands: *findings* tell why.
+    """
+
+    def __init__(self, name: str, findings: tuple[Finding, ...]) -> None:
+        super().__init__(name, findings)
+        self.name, self.findings = name, findings
+
+    def __str__(self) -> str:
+        causes = "; ".join(finding.diagnosis.cause for finding in self.findings)
+        return f"{self.name} was not ordered, the CA could not validate it: {causes or 'no reason given'}"
 
 
 class OrderCancelled(SptlsError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
@@ -19,7 +20,7 @@ from sptls.certs.authority import Authority
 from sptls.certs.internal import InternalCa, open_root
 from sptls.certs.registered_domain import registered_domain
 from sptls.certs.schedule import Ca
-from sptls.config import DIRECTORIES, INTERNAL_DIRECTORY
+from sptls.config import DIRECTORIES, INTERNAL_DIRECTORY, UNLIMITED
 from sptls.errors import IssuanceFailed, OrderCancelled, SptlsError
 from sptls.interfaces import IIssuer
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from sptls.certs.bundle import CertificateBundle
     from sptls.certs.records import RenewalInfo
     from sptls.clock import WallClock
-    from sptls.config import AcmeConfig
+    from sptls.config import AcmeConfig, Rate
     from sptls.interfaces import IAcmeRecords, Issued
     from sptls.names import HostName
 
@@ -51,11 +52,24 @@ def ca_of(acme: AcmeConfig) -> Ca:
     return Ca(acme.directory, 0 if acme.directory == INTERNAL_DIRECTORY else len(acme.challenges))
 
 
+def limits_of(acme: AcmeConfig) -> limits.Limits:
+    """
+    Give the limits of a CA: what the operator says of each, else what is known of its directory.
+    """
+    known = _LIMITS.get(acme.directory, limits.NO_LIMITS)
+    said = {key: _bucket(rate) for key, rate in attrs.asdict(acme.limits, recurse=False).items() if rate is not None}
+    return attrs.evolve(known, **said)
+
+
+def _bucket(rate: Rate) -> limits.Bucket | None:
+    return None if rate == UNLIMITED else limits.Bucket(rate.count, rate.seconds / rate.count)
+
+
 def make_authority(acme: AcmeConfig, issuer: IIssuer, random: Callable[[], float]) -> Authority:
     """
     Give the CA at which *issuer* issues, with the books of its limits empty.
     """
-    ledger = limits.Ledger(_LIMITS.get(acme.directory, limits.NO_LIMITS), registered_domain)
+    ledger = limits.Ledger(limits_of(acme), registered_domain)
     return Authority(issuer, ca_of(acme).challenge_types, ledger, random)
 
 

@@ -119,7 +119,7 @@ class Reloading:
         faults = own.load()
         if faults:
             raise ConfigError(faults)
-        check_external_account(config)
+        check_external_accounts(config)
         return _Prepared(change, own, trust_roots(config))
 
     def _refuse(self, faults: tuple[str, ...]) -> None:
@@ -130,17 +130,19 @@ class Reloading:
         self._told(Reading(wall_time(), faults=faults))
 
 
-def check_external_account(config: Config) -> None:
+def check_external_accounts(config: Config) -> None:
     """
-    Read the external account's key, if there is one, so that a bad one is said now and not at the first order.
+    Read the key of each CA's external account, so that a bad one is said now and not at the first order.
 
     Raises:
-        ConfigError: it can't be used.
+        ConfigError: one can't be used.
     """
-    if config.acme.eab is not None:
-        from sptls.acme.account import read_external_account
+    if any(acme.eab is not None for acme in config.cas):
+        from sptls.acme.account import external_account_faults
 
-        read_external_account(config.acme.eab)
+        faults = external_account_faults(config.placed_cas)
+        if faults:
+            raise ConfigError(faults)
 
 
 def _log_change(change: ConfigChange) -> None:

@@ -27,8 +27,9 @@ from sptls.clock import run_on_monotonic_time, wall_time
 from sptls.deploy import layout, webroot
 from sptls.errors import ConfigError, SptlsError
 from sptls.keeping import TrustRoots, trust_roots
+from sptls.notify import Supervisor
 from sptls.parts import Parts
-from sptls.reloading import Reloading, check_external_account
+from sptls.reloading import Reloading, check_external_accounts
 from sptls.threads import daemon_thread
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from sptls.config import Config
     from sptls.config_source import ConfigSource
     from sptls.names import HostName
+    from sptls.ops.status import Reading
     from sptls.startup import Bound, ProcessSettings
 
 _log = Logger()
@@ -95,7 +97,7 @@ def make(
     faults = own.load()
     if faults:
         raise ConfigError(faults)
-    check_external_account(config)
+    check_external_accounts(config)
     # Read while the user who started us may read them; the one that serves need not.
     trust = trust_roots(config)
     lock = startup.lock_state(config)
@@ -144,6 +146,7 @@ class Sptls(Service):
         self.parts: Parts | None = None
         self._reloading: Reloading | None = None
         self._is_reload_due = False
+        self._supervisor = Supervisor.from_environment(os.environ)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:  # noqa: N802 - Twisted's name
         """
@@ -168,6 +171,7 @@ class Sptls(Service):
         Drain and end; takes `DRAIN_SECONDS` and a little at the most.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        self._supervisor.stopping()
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
@@ -182,19 +186,19 @@ class Sptls(Service):
         parts.listen(self._reactor, self.config, self._bound, self._ending)
         if self._source is not None:
             in_thread = daemon_thread(self._reactor, "configuration")
-            self._reloading = Reloading(self._reactor, parts, self._source, in_thread, parts.report.was_read)
+            self._reloading = Reloading(self._reactor, parts, self._source, in_thread, self._was_read)
             self._ending.push_async_callback(self._reloading.stop)
             if self._is_reload_due:
                 self._reloading.ask()
         for address in (*self.config.listen.https, *self.config.listen.http):
             _log.info("listening on {address}", address=str(address))
-        what = "renewing" if self.config.renew_only else "serving"
-        _log.info("{what} {count} domains", what=what, count=len(self.config.domains))
+        _log.info("{what}", what=_what(self.config))
         if self._world is not None:
             self._world.announce(self.config)
         # What lives now lives for ever: the garbage collector need not look at it again.
         gc.collect()
         gc.freeze()
+        self._supervisor.ready(_what(self.config))
 
     def _start_failed(self, failure: Any) -> None:
         if failure.check(CancelledError) or not self.running:  # it is being stopped
@@ -235,17 +239,28 @@ class Sptls(Service):
         Read the configuration again, as SIGHUP asks.
         """
         if self._reloading is not None:
+            self._supervisor.reloading()
             self._reloading.ask()
         elif self._source is None:
             _log.warn("there is no configuration to read again: this is the demo, or a command")
         else:
             self._is_reload_due = True  # after the start
 
+    def _was_read(self, reading: Reading) -> None:
+        if self.parts is not None:
+            self.parts.report.was_read(reading)
+            self._supervisor.ready(_what(self.parts.config))
+
     def _reopen_logs(self) -> None:
         if self._process.log_file is not None:
             self._process.log_file.rotate()
         if self.parts is not None:
             self.parts.access_log.reopen()
+
+
+def _what(config: Config) -> str:
+    count = len(config.domains)
+    return f"{'renewing' if config.renew_only else 'serving'} {count} domain{'' if count == 1 else 's'}"
 
 
 def _exit_failed() -> None:

@@ -34,6 +34,7 @@ FULL = """
     key_type = "rsa-2048"
     profile = "shortlived"
     eab = {kid = "kid", hmac_key_file = "ok.key"}
+    limits = {orders = "300 per 3h", certificates_per_domain = "off", certificates_per_name = "5 per 7d"}
     [limits]
     head_bytes = 2048
     target_bytes = 1024

@@ -41,7 +41,7 @@ def loaded(text: str, **flags: Any) -> Config:
 
 def keys(table: Any, prefix: str = "") -> set[str]:
     """
-    Give every key of the file, as ``listen.https``; a domain's are ``domains[].name``.
+    Give every key of the file, as ``listen.https``; a domain's are ``domains[].name``, each CA's are ``acme.contact``.
     """
     attrs.resolve_types(table)
     found: set[str] = set()
@@ -51,7 +51,11 @@ def keys(table: Any, prefix: str = "") -> set[str]:
     return found
 
 
-ALL_KEYS = keys(config_file.File) | keys(config_file.DomainTable, "domains[].")
+ALL_KEYS = (
+    keys(config_file.File) - {"acme"}
+    | keys(config_file.AcmeTable, "acme.")
+    | keys(config_file.DomainTable, "domains[].")
+)
 
 
 def written(tree: Any, prefix: str = "") -> set[str]:

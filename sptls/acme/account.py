@@ -17,6 +17,8 @@ from sptls.certs.records import AccountRecord
 from sptls.errors import BadCertificate, ConfigError, Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sptls.acme.client import AcmeClient
     from sptls.acme.messages import Directory
     from sptls.acme.turns import Turns
@@ -44,6 +46,20 @@ def read_external_account(eab: ExternalAccountBinding) -> jws.ExternalAccount:
     except ValueError:
         fault = f"{eab.hmac_key_file} does not hold a key in base64url"
     raise ConfigError((Fault("acme.eab.hmac_key_file", fault),))
+
+
+def external_account_faults(placed_cas: Iterable[tuple[str, AcmeConfig]]) -> tuple[Fault, ...]:
+    """
+    Read the key of each CA's external account; gives what is wrong with them, at their places.
+    """
+    faults: list[Fault] = []
+    for place, acme in placed_cas:
+        try:
+            if acme.eab is not None:
+                read_external_account(acme.eab)
+        except ConfigError as error:
+            faults.extend(attrs.evolve(fault, place=place + fault.place.removeprefix("acme")) for fault in error.faults)
+    return tuple(faults)
 
 
 @attrs.define(eq=False)

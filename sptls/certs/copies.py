@@ -13,7 +13,6 @@ import sqlite3
 import tempfile
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -28,6 +27,7 @@ from sptls.files import sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from twisted.internet.interfaces import IReactorTime
 

@@ -1,6 +1,6 @@
 """
-What is remembered about a name: its certificate, the history of attempts to get one, how far its files have come; and
-the account at a CA.
+What is remembered about a name: its certificate, when its CA wants it renewed, the history of attempts to get one, how
+far its files have come, what people were warned of; and the account at a CA.
 
 Plain values that the store keeps, `schedule` judges and the renewer moves between the two. They decide nothing.
 """
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sptls.certs.bundle import CertificateBundle
+    from sptls.certs.diagnosis import Diagnosis
     from sptls.names import HostName
 
 
@@ -40,6 +41,7 @@ class History:
     *attempt_started_at* is set while an attempt runs, so after a crash it tells that one was cut off.
     *directory* is the CA that all of it is about ("" = none asked yet): another CA knows nothing of it. Where several
     are configured, *elsewhere* has what became of the attempts at the others; those have no *elsewhere* of their own.
+    *diagnosis* says what *last_error* means, None where there was none or an older sptls stored it.
     """
 
     consecutive_failures: int = 0
@@ -49,6 +51,7 @@ class History:
     attempt_started_at: datetime | None = None
     directory: str = ""
     elsewhere: tuple[History, ...] = ()
+    diagnosis: Diagnosis | None = None
 
     def at(self, directory: str) -> History:
         """
@@ -137,6 +140,38 @@ class RenewalInfo:
 
 
 @attrs.frozen
+class RenewalAdvice:
+    """
+    What a CA was last heard to say of when the certificate *serial* is to be renewed, and when it is asked again.
+
+    *start* and *end* are its window (RFC 9773 §4.2), *explanation_url* is for people, or "".
+    """
+
+    serial: str
+    start: datetime
+    end: datetime
+    ask_again_at: datetime
+    explanation_url: str = ""
+
+
+@attrs.frozen
+class Warned:
+    """
+    What people have been warned of about a name, while its certificate was *serial* ("": it had none).
+
+    *days* is the last warning before an expiry (of 21, 7, 1 for a certificate of 90 days; 0: none yet), *is_failing*
+    that they know of a failure.
+    """
+
+    serial: str = ""
+    days: int = 0
+    is_failing: bool = False
+
+
+NOT_WARNED = Warned()
+
+
+@attrs.frozen
 class Loaded:
     """
     Everything that was stored: what a process starts from. *damaged* says in words what was found and set aside.
@@ -150,3 +185,5 @@ class Loaded:
     deployments: Mapping[HostName, Deployment] = attrs.field(factory=dict)
     orders: frozenset[HostName] = frozenset()
     limits: Mapping[str, Mapping[str, float]] = attrs.field(factory=dict)
+    advices: Mapping[HostName, RenewalAdvice] = attrs.field(factory=dict)
+    warned: Mapping[HostName, Warned] = attrs.field(factory=dict)

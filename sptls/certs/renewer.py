@@ -14,6 +14,7 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+import attrs
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
@@ -22,6 +23,7 @@ from twisted.python.failure import Failure
 from sptls.certs import schedule
 from sptls.certs.agenda import Agenda
 from sptls.certs.attempts import Attempt, Attempts
+from sptls.certs.diagnosis import UNSERVABLE
 from sptls.certs.limits import NotBefore, Priority
 from sptls.certs.recorder import Recorder
 from sptls.certs.records import NO_HISTORY
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from sptls.certs.authority import Authority
     from sptls.certs.bundle import CertificateBundle
     from sptls.certs.recorder import RecordStore
-    from sptls.certs.records import Loaded
+    from sptls.certs.records import Loaded, RenewalAdvice, StoredCertificate
     from sptls.certs.standing import NameState
     from sptls.clock import WallClock
     from sptls.names import HostName
@@ -153,6 +155,33 @@ class Renewer:
             self._plan(found, self._now())
         self.want(name)
 
+    def certificate(self, name: HostName) -> StoredCertificate | None:
+        """
+        Give *name*'s certificate, or None.
+        """
+        found = self._names.get(name)
+        return None if found is None else found.certificate
+
+    def authority(self, directory: str) -> Authority | None:
+        """
+        Give the CA with this *directory*, or None when it is none of those that are asked.
+        """
+        return self._authorities.get(directory)
+
+    def reschedule(self, name: HostName, serial: str, renew_at: datetime, advice: RenewalAdvice) -> None:
+        """
+        Renew *name*'s certificate, if it still is the one with this *serial*, at *renew_at*: its CA gave *advice*.
+        """
+        found = self._names.get(name)
+        if found is None or found.certificate is None or found.certificate.bundle.serial != serial:
+            return
+        found.advice = advice
+        if found.certificate.renew_at != renew_at:
+            found.certificate = attrs.evolve(found.certificate, renew_at=renew_at)
+            if found not in self._running:
+                self._plan(found, self._now())
+                self._turn()
+
     def takes_care_of(self, name: HostName) -> bool:
         """
         Tell whether *name* is one of those that are kept fresh here.
@@ -207,7 +236,7 @@ class Renewer:
         found.certificate = None
         if found.is_issued_here:
             # A new one would be no better: it waits like after any other failure.
-            self._attempts.note_failure(found, schedule.Failure(str(error), kind="damaged"), 0)
+            self._attempts.note_failure(found, schedule.Failure(str(error), diagnosis=UNSERVABLE), 0)
         self._recorder.set_aside(name, str(error), found.history)
         if found not in self._running:
             self._plan(found, self._now())
@@ -228,6 +257,9 @@ class Renewer:
             certificate = loaded.certificates.get(name)
             history = loaded.histories.get(name, NO_HISTORY)
             added = self._names[name] = Standing(name, certificate, history)
+            advice = loaded.advices.get(name)
+            if certificate is not None and advice is not None and advice.serial == certificate.bundle.serial:
+                added.advice = advice
             if history.attempt_started_at is not None:
                 # No order on record: it was cut off before the CA was asked to validate anything.
                 added.is_resuming = name in loaded.orders

@@ -15,7 +15,16 @@ from typing import Any, Final
 import attrs
 
 from sptls.certs.bundle import CertificateBundle
-from sptls.certs.records import AccountRecord, Deployment, History, OrderRecord, StoredCertificate
+from sptls.certs.diagnosis import Diagnosis, Who
+from sptls.certs.records import (
+    AccountRecord,
+    Deployment,
+    History,
+    OrderRecord,
+    RenewalAdvice,
+    StoredCertificate,
+    Warned,
+)
 from sptls.names import HostName
 
 Row = tuple[Any, ...]
@@ -28,9 +37,11 @@ CERTIFICATE_COLUMNS: Final = ", ".join(
 )
 HISTORY_COLUMNS: Final = (
     "name, directory, consecutive_failures, next_attempt_at, failed_authorizations, last_error, attempt_started_at, "
-    "elsewhere"
+    "diagnosis, elsewhere"
 )
 DEPLOYMENT_COLUMNS: Final = "name, serial, is_command_owed, consecutive_failures, next_attempt_at, last_error"
+ADVICE_COLUMNS: Final = "name, serial, window_start, window_end, ask_again_at, explanation_url"
+WARNING_COLUMNS: Final = "name, serial, days, is_failing, told_at"
 ACCOUNT_COLUMNS: Final = "directory, url, private_key, checksum"
 ORDER_COLUMNS: Final = "name, directory, account_url, url, created_at, expires, is_replacement, private_key, checksum"
 
@@ -138,11 +149,18 @@ def _history_values(history: History) -> Row:
         " ".join(str(microseconds(moment)) for moment in history.failed_authorizations),
         history.last_error,
         _optional_microseconds(history.attempt_started_at),
+        _diagnosis_text(history.diagnosis),
     )
 
 
 def _history(
-    directory: Any, failures: Any, next_attempt_at: Any, failed: Any, last_error: Any, attempt_started_at: Any
+    directory: Any,
+    failures: Any,
+    next_attempt_at: Any,
+    failed: Any,
+    last_error: Any,
+    attempt_started_at: Any,
+    diagnosis: Any = "",  # of another CA's history that an older sptls wrote
 ) -> History:
     return History(
         consecutive_failures=int(failures),
@@ -151,7 +169,21 @@ def _history(
         last_error=str(last_error),
         attempt_started_at=_optional_moment(attempt_started_at),
         directory=str(directory),
+        diagnosis=_diagnosis(diagnosis),
     )
+
+
+def _diagnosis_text(diagnosis: Diagnosis | None) -> str:
+    if diagnosis is None:
+        return ""
+    return json.dumps([diagnosis.code, diagnosis.who.value, diagnosis.cause, diagnosis.advice])
+
+
+def _diagnosis(text: Any) -> Diagnosis | None:
+    if text == "":
+        return None
+    code, who, cause, advice = json.loads(text)
+    return Diagnosis(str(code), Who(who), str(cause), str(advice))
 
 
 def deployment_row(name: HostName, deployment: Deployment) -> Row:
@@ -186,6 +218,50 @@ def deployment_of(row: Row) -> tuple[HostName, Deployment]:
         )
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise DamagedRowError(f"it holds no deployment ({type(error).__name__})") from None
+
+
+def advice_row(name: HostName, advice: RenewalAdvice) -> Row:
+    """
+    Give the row of the *advice* on *name*'s certificate, in the order of `ADVICE_COLUMNS`.
+    """
+    moments = tuple(map(microseconds, (advice.start, advice.end, advice.ask_again_at)))
+    return (name.text, advice.serial, *moments, advice.explanation_url)
+
+
+def advice_of(row: Row) -> tuple[HostName, RenewalAdvice]:
+    """
+    Give the name and the advice on its certificate that *row* holds.
+
+    Raises:
+        DamagedRowError: it does not hold one.
+    """
+    try:
+        name, serial, start, end, ask_again_at, explanation_url = row
+        moments = (_moment(start), _moment(end), _moment(ask_again_at))
+        return HostName.parse(name), RenewalAdvice(str(serial), *moments, str(explanation_url))
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise DamagedRowError(f"it holds no renewal information ({type(error).__name__})") from None
+
+
+def warning_row(name: HostName, warned: Warned, told_at: datetime) -> Row:
+    """
+    Give the row of what people were *warned* of about *name*, in the order of `WARNING_COLUMNS`.
+    """
+    return (name.text, warned.serial, warned.days, int(warned.is_failing), microseconds(told_at))
+
+
+def warning_of(row: Row) -> tuple[HostName, Warned]:
+    """
+    Give the name and what people were warned of that *row* holds.
+
+    Raises:
+        DamagedRowError: it does not hold it.
+    """
+    try:
+        name, serial, days, is_failing, _ = row
+        return HostName.parse(name), Warned(str(serial), int(days), bool(int(is_failing)))
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise DamagedRowError(f"it holds no warning ({type(error).__name__})") from None
 
 
 def account_row(directory: str, account: AccountRecord) -> Row:

@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from sptls.certs.diagnosis import diagnose, joined
 from sptls.certs.records import NO_HISTORY, History
 from sptls.errors import AcmeError, AcmeProblem, AcmeUnreachable, BadCertificate, IssuanceFailed, SptlsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sptls.certs.bundle import CertificateBundle
+    from sptls.certs.diagnosis import Diagnosis, Finding
     from sptls.certs.records import StoredCertificate
 
 # Let's Encrypt refuses the sixth failed authorization of a name within an hour; four leave one for a clock's error.
@@ -106,46 +110,60 @@ class Failure:
     """
     What a failed attempt left: *error* in words, what it cost at the CA, and how long the CA wants to be left alone.
 
-    *kind* is coarser than the words, which may have numbers in them: what changes when the cause changes. An *outage*
-    is the CA's, every other name would fail in the same way. An *unexpected* one is a fault of ours.
+    The *diagnosis* says what it means. An *outage* is the CA's, every other name would fail in the same way. An
+    *unexpected* one is a fault of ours. Where a *limit* asks for the wait, no emergency goes before it.
     """
 
     error: str
     failed_authorizations: int = 0
     retry_after_seconds: float | None = None
-    kind: str = ""
     is_outage: bool = False
     is_unexpected: bool = False
+    is_limit: bool = False
+    diagnosis: Diagnosis | None = None
+
+    @property
+    def kind(self) -> str:
+        """
+        Give what is coarser than the words, which may have numbers in them: it changes when the cause changes.
+        """
+        return self.error if self.diagnosis is None else self.diagnosis.code
 
     @classmethod
-    def of(cls, error: BaseException, challenge_types: int) -> Failure:
+    def of(cls, error: BaseException, challenge_types: int, findings: Sequence[Finding] = ()) -> Failure:
         """
         Judge what ended an attempt; where its cost is not known it counts as all that it can be.
+
+        *findings* are what a look at the name found afterwards.
         """
+        return attrs.evolve(cls._judged(error, challenge_types), diagnosis=joined(diagnose(error), findings))
+
+    @classmethod
+    def _judged(cls, error: BaseException, challenge_types: int) -> Failure:
         if isinstance(error, IssuanceFailed):
             return cls._known(error.cause, error.failed_authorizations)
         if isinstance(error, SptlsError):
             return cls._known(error, 0)
         if isinstance(error, TimeoutError):
             minutes = LONGEST_ATTEMPT / timedelta(minutes=1)
-            return cls(f"no certificate after {minutes:.0f} minutes", challenge_types, kind="TimeoutError")
+            return cls(f"no certificate after {minutes:.0f} minutes", challenge_types)
         # Its text may hold anything; it goes to the log with the traceback, not into the store and the status.
         words = f"an unexpected {type(error).__name__}; the log has the traceback"
-        return cls(words, challenge_types, kind=type(error).__name__, is_unexpected=True)
+        return cls(words, challenge_types, is_unexpected=True)
 
     @classmethod
     def _known(cls, cause: SptlsError, failed_authorizations: int) -> Failure:
         retry_after_seconds = cause.retry_after_seconds if isinstance(cause, AcmeError) else None
+        is_rate_limited = isinstance(cause, AcmeProblem) and cause.type == "rateLimited"
         if isinstance(cause, BadCertificate):
             retry_after_seconds = DELAY_AFTER_BAD_CERTIFICATE.total_seconds()
         return cls(
             error=str(cause)[:_ERROR_CHARACTERS],
             failed_authorizations=failed_authorizations,
             retry_after_seconds=retry_after_seconds,
-            kind=f"{type(cause).__name__} {cause.type}" if isinstance(cause, AcmeProblem) else type(cause).__name__,
             # A limit of the account's meets every name alike, and the answer does not tell it from the name's own.
-            is_outage=isinstance(cause, AcmeUnreachable)
-            or (isinstance(cause, AcmeProblem) and cause.type == "rateLimited"),
+            is_outage=isinstance(cause, AcmeUnreachable) or is_rate_limited,
+            is_limit=is_rate_limited or isinstance(cause, BadCertificate),
         )
 
 
@@ -160,9 +178,12 @@ def decide(
     """
     Tell whether a name is to get a certificate from one of *cas* (in order of preference) now, or when to look again.
 
-    An attempt does not start unless all that it may fail fits into the hour's limit of its CA; one that was cut off and
-    *is_resuming* starts at once, since it costs nothing more. The *history* is one that `corrected` has seen.
+    An attempt does not start unless all that it may fail fits into the hour's limit of its CA. One that goes on with an
+    order that was cut off (*is_resuming*) starts at once, for as long as those that were may not have reached the limit.
+    The *history* is one that `corrected` has seen.
     """
+    if is_resuming:  # this one may fail too
+        is_resuming = len(_recent(history.failed_authorizations, now)) + 1 < MAX_FAILED_AUTHORIZATIONS
     is_known = certificate is not None and any(certificate.directory == ca.directory for ca in cas)
     if certificate is not None and is_known and certificate.renew_at > now:
         return Wait(certificate.renew_at)
@@ -189,11 +210,18 @@ def renewal_moment(not_before: datetime, not_after: datetime, obtained_at: datet
     return max(begin + lifetime * (first + (last - first) * fraction), obtained_at + _SHORTEST_RENEWAL)
 
 
+def latest_renewal(not_before: datetime, not_after: datetime) -> datetime:
+    """
+    Give the moment from which a renewal is an emergency: nobody's wish but the CA's limits puts it off further.
+    """
+    return not_after - (not_after - not_before) * _NEAR_EXPIRY
+
+
 def is_near_expiry(bundle: CertificateBundle, now: datetime) -> bool:
     """
     Tell whether so little of a certificate's life is left that its renewal goes before all that can wait.
     """
-    return bundle.not_after - now < (bundle.not_after - bundle.not_before) * _NEAR_EXPIRY
+    return latest_renewal(bundle.not_before, bundle.not_after) < now
 
 
 def started(
@@ -202,11 +230,12 @@ def started(
     """
     Give the history with an attempt running since *now*; stored before the CA is asked for anything.
 
-    An earlier attempt of which no end is known (the process was killed) counts as all that it may have cost, unless
-    this one *is_resuming* it: then that end is still to come.
+    An earlier attempt of which no end is known (the process was killed) counts as all that it may have cost; where this
+    one *is_resuming* it, its end is still to come, and it counts as one.
     """
     if is_resuming and history.directory == directory:
-        return attrs.evolve(history, attempt_started_at=history.attempt_started_at or now)
+        failed = tuple(sorted((*_recent(history.failed_authorizations, now), now)))
+        return attrs.evolve(history, failed_authorizations=failed, attempt_started_at=history.attempt_started_at or now)
     here = attrs.evolve(history.at(directory), directory=directory)
     return attrs.evolve(
         here,
@@ -263,10 +292,12 @@ def after_failure(
     recent = _recent(history.failed_authorizations, now)
     failed = tuple(sorted((*recent, *[now] * failure.failed_authorizations)))
     delay = _delay(failures, fraction)
+    retry_after = min(timedelta(seconds=max(0.0, failure.retry_after_seconds or 0.0)), LONGEST_RETRY_AFTER)
     if not_after is not None and not_after > now:
         # Near expiry a quarter of what is left keeps trying until the end; the CA's limits hold all the same.
-        delay = min(delay, max((not_after - now) / 4, _delay(1, fraction)))
-    retry_after = min(timedelta(seconds=max(0.0, failure.retry_after_seconds or 0.0)), LONGEST_RETRY_AFTER)
+        longest = max((not_after - now) / 4, _delay(1, fraction))
+        delay = min(delay, longest)
+        retry_after = retry_after if failure.is_limit else min(retry_after, longest)
     return History(
         consecutive_failures=failures,
         next_attempt_at=max(now + max(delay, retry_after), _limit_allows(failed, now, challenge_types)),
@@ -274,6 +305,7 @@ def after_failure(
         last_error=failure.error,
         directory=history.directory,
         elsewhere=history.elsewhere,
+        diagnosis=failure.diagnosis,
     )
 
 

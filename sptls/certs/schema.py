@@ -74,6 +74,15 @@ MIGRATIONS: Final = (
         ask_again_at INTEGER NOT NULL, explanation_url TEXT NOT NULL
     );
     """,
+    """
+    CREATE TABLE warning (
+        name TEXT PRIMARY KEY, serial TEXT NOT NULL, days INTEGER NOT NULL, is_failing INTEGER NOT NULL,
+        told_at INTEGER NOT NULL
+    );
+    """,
+    """
+    ALTER TABLE history ADD COLUMN diagnosis TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 # What SQLite says when the file is not what we wrote. Plain SQLITE_ERROR is among them: our statements are constants,
@@ -141,8 +150,9 @@ def rescue(
     """
     Make a fresh file with every row of the damaged one that can still be read, and put it in its place; give both.
 
-    *fill* may add to the fresh one what is found elsewhere. The damaged one is kept beside it. Until the fresh one is whole and on the disk, nothing is changed: after a crash or
-    a full disk the next start finds the damaged file again, and not an empty one.
+    *fill* may add to the fresh one what is found elsewhere. The damaged one is kept beside it. Until the fresh one is
+    whole and on the disk, nothing is changed: after a crash or a full disk the next start finds the damaged file again,
+    and not an empty one.
 
     Raises:
         StoreError: no fresh one can be made.
@@ -288,6 +298,8 @@ def _tables() -> tuple[tuple[str, str, Callable[[rows.Row], object]], ...]:
         ("certificate", rows.CERTIFICATE_COLUMNS, rows.CertificateRows().certificate),
         ("history", rows.HISTORY_COLUMNS, rows.history_of),
         ("deployment", rows.DEPLOYMENT_COLUMNS, rows.deployment_of),
+        ("renewal_information", rows.ADVICE_COLUMNS, rows.advice_of),
+        ("warning", rows.WARNING_COLUMNS, rows.warning_of),
         ("account", rows.ACCOUNT_COLUMNS, rows.account_of),
         ("acme_order", rows.ORDER_COLUMNS, rows.order_of),
     )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from sptls.certs import schedule
+from sptls.certs import renewal_windows, schedule
+from sptls.certs.diagnosis import unnamed, waiting
 from sptls.certs.limits import Demand, Priority
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from sptls.certs.bundle import CertificateBundle
-    from sptls.certs.records import History, StoredCertificate
+    from sptls.certs.diagnosis import Diagnosis
+    from sptls.certs.records import History, RenewalAdvice, StoredCertificate
     from sptls.interfaces import Issued
     from sptls.names import HostName
 
@@ -34,6 +36,9 @@ _NEVER_HAD_ONE: Final = 1e11
 class NameState:
     """
     How a name stands, for people; *directory* is the CA that its certificate came from, "" without one.
+
+    *diagnosis* says what *last_error* means; None where all is well. *explanation_url* is where its CA explains when
+    it wants the certificate renewed, "" where it does not. *failures* counts those since the last success.
     """
 
     state: State
@@ -42,6 +47,9 @@ class NameState:
     last_error: str
     next_attempt_at: datetime | None
     directory: str = ""
+    diagnosis: Diagnosis | None = None
+    explanation_url: str = ""
+    failures: int = 0
 
 
 @attrs.define(eq=False)
@@ -52,7 +60,7 @@ class Standing:
     *is_issued_here* tells that its certificate is of this process's making, so that one that proves damaged is not
     ordered in a circle. With *is_resuming* an earlier process's order is still under way. *failing_with* is the kind of
     the last failure: the log speaks when it changes. *waits_until* is set while a certificate that is needed must wait,
-    *waits_because* to why where it was not a failure.
+    *waits_because* to why where it was not a failure. *advice* is what its CA says of when to renew the certificate.
     """
 
     name: HostName
@@ -65,12 +73,14 @@ class Standing:
     waits_until: datetime | None = None
     waits_because: str = ""
     issuing: Deferred[Issued] | None = None
+    advice: RenewalAdvice | None = None
 
     def take(self, certificate: StoredCertificate, history: History) -> None:
         """
         Take note of a new *certificate* of this process's making.
         """
         self.certificate, self.history, self.is_issued_here, self.failing_with = certificate, history, True, ""
+        self.advice = None
 
     def replaced_at(self, directory: str) -> CertificateBundle | None:
         """
@@ -106,8 +116,9 @@ class Standing:
         """
         Give what an order from *directory*'s CA demands of that CA's limits.
         """
-        is_renewal = self.replaced_at(directory) is not None
-        return Demand(self.name.text, priority, is_renewal=is_renewal)
+        replaced = self.replaced_at(directory)
+        follows_ari = replaced is not None and renewal_windows.follows(self.advice, replaced.serial, now)
+        return Demand(self.name.text, priority, is_renewal=replaced is not None, follows_ari=follows_ari)
 
     def state(self, now: datetime, *, is_running: bool) -> NameState:
         """
@@ -118,10 +129,22 @@ class Standing:
             state=self._word(is_valid=self.is_valid(now), is_running=is_running),
             not_after=None if certificate is None else certificate.bundle.not_after,
             renew_at=None if certificate is None else certificate.renew_at,
-            last_error=self.history.last_error or (self.waits_because or _CUT_OFF if self.waits_until else ""),
+            last_error=self.history.last_error or self._waits_because,
             next_attempt_at=self.waits_until or self.history.next_attempt_at,
             directory="" if certificate is None else certificate.directory,
+            diagnosis=self._diagnosis(),
+            explanation_url="" if self.advice is None else self.advice.explanation_url,
+            failures=self.history.consecutive_failures,
         )
+
+    @property
+    def _waits_because(self) -> str:
+        return (self.waits_because or _CUT_OFF) if self.waits_until else ""
+
+    def _diagnosis(self) -> Diagnosis | None:
+        if self.history.last_error:
+            return self.history.diagnosis or unnamed(self.history.last_error)
+        return waiting(f"{self._waits_because} the next attempt") if self._waits_because else None
 
     def _word(self, *, is_valid: bool, is_running: bool) -> State:
         if is_running:

@@ -26,12 +26,13 @@ from sptls.names import HostName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from pem import AbstractPEMObject
     from twisted.internet.interfaces import IReactorFromThreads
 
-    from sptls.certs.records import AccountRecord, Deployment, OrderRecord
+    from sptls.certs.records import AccountRecord, Deployment, OrderRecord, RenewalAdvice, Warned
     from sptls.clock import WallClock
 
 T = TypeVar("T")
@@ -181,9 +182,21 @@ class Store:
         """
         await self._worker.run(partial(self._file.put_deployments, dict(deployments)))
 
+    async def put_renewal(self, name: HostName, serial: str, renew_at: datetime, advice: RenewalAdvice) -> None:
+        """
+        Store *advice* on *name*'s certificate *serial*, and when that one is due, in one transaction.
+        """
+        await self._worker.run(partial(self._file.put_renewal, name, serial, renew_at, advice))
+
+    async def put_warned(self, warned: Mapping[HostName, Warned]) -> None:
+        """
+        Store what people have been warned of about some names, in one transaction.
+        """
+        await self._worker.run(partial(self._file.put_warned, dict(warned)))
+
     async def remove(self, name: HostName) -> None:
         """
-        Forget *name*: its certificate, its history, its deployment, and its order.
+        Forget *name* with all that is stored of it.
         """
         await self._worker.run(partial(self._file.remove, name))
 

@@ -7,34 +7,43 @@ Used by one thread from the first call on (SQLite's connections belong to the th
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 from twisted.logger import Logger
 
-from sptls.certs import copies, rescue, rows, schema
+from sptls.certs import copies, rescue, rows, schema, store_contents
 from sptls.certs.bundle import check
-from sptls.certs.records import NO_HISTORY, History, Loaded
+from sptls.certs.records import NO_HISTORY, NOT_WARNED, History
 from sptls.errors import StoreError
-from sptls.names import HostName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
     from pathlib import Path
 
-    from sptls.certs.records import AccountRecord, Deployment, OrderRecord, StoredCertificate
+    from sptls.certs.records import (
+        AccountRecord,
+        Deployment,
+        Loaded,
+        OrderRecord,
+        RenewalAdvice,
+        StoredCertificate,
+        Warned,
+    )
     from sptls.clock import WallClock
+    from sptls.names import HostName
 
 T = TypeVar("T")
 
 _log = Logger()
 
-_ALL_CERTIFICATES: Final = f"SELECT {rows.CERTIFICATE_COLUMNS}, rowid FROM certificate"  # noqa: S608 - constants
-_ALL_HISTORIES: Final = f"SELECT {rows.HISTORY_COLUMNS} FROM history"  # noqa: S608 - constants
-_ALL_DEPLOYMENTS: Final = f"SELECT {rows.DEPLOYMENT_COLUMNS} FROM deployment"  # noqa: S608 - constants
+_CERTIFICATE: Final = f"SELECT {rows.CERTIFICATE_COLUMNS} FROM certificate WHERE name = ?"  # noqa: S608 - constants
 _ACCOUNT: Final = f"SELECT {rows.ACCOUNT_COLUMNS} FROM account WHERE directory = ?"  # noqa: S608 - constants
 _ORDER: Final = f"SELECT {rows.ORDER_COLUMNS} FROM acme_order WHERE name = ?"  # noqa: S608 - constants
 _DELETE_ORDER: Final = "DELETE FROM acme_order WHERE name = ?"
+_TABLES_OF_A_NAME: Final = ("certificate", "history", "deployment", "renewal_information", "warning", "acme_order")
 _SET_ASIDE: Final = (
     f"INSERT INTO set_aside (at, reason, {rows.CERTIFICATE_COLUMNS}) "  # noqa: S608 - constants
     f"SELECT ?, ?, {rows.CERTIFICATE_COLUMNS} FROM certificate WHERE rowid = ?"
@@ -77,13 +86,13 @@ class StoreFile:
         Read everything; set the damaged certificates aside.
         """
         self._rescue_if_broken()
-        loaded, damaged_rows = self._do(_read_all)
+        loaded, damaged_rows = self._do(store_contents.read_all)
         at = rows.microseconds(self._now())
         try:
             # Not by `_write`: after a rescue the numbers would be other rows'.
             if damaged_rows:
                 self._attempt(_transaction(lambda connection: self._replace_rows(connection, damaged_rows, at)))
-                loaded = attrs.evolve(self._do(_read_all)[0], damaged=loaded.damaged)
+                loaded = attrs.evolve(self._do(store_contents.read_all)[0], damaged=loaded.damaged)
         except sqlite3.Error as error:  # a disk that is full or read-only must not keep the rest from being served
             _log.error("damaged certificates stay where they are: {error}", error=error)
         return attrs.evolve(loaded, damaged=(*self._damaged, *loaded.damaged))
@@ -154,16 +163,46 @@ class StoreFile:
 
         self._write(put)
 
+    def put_renewal(self, name: HostName, serial: str, renew_at: datetime, advice: RenewalAdvice) -> None:
+        """
+        Put *advice* in the place of *name*'s old one, and the moment when its certificate *serial*, if it still is
+        the name's, is due.
+        """
+
+        def put(connection: sqlite3.Connection) -> None:
+            _put(connection, "renewal_information", rows.ADVICE_COLUMNS, rows.advice_row(name, advice))
+            row = connection.execute(_CERTIFICATE, (name.text,)).fetchone()
+            with suppress(rows.DamagedRowError):  # the next start sets it aside
+                certificate = None if row is None else rows.CertificateRows().certificate(row)
+                if certificate is not None and certificate.bundle.serial == serial:
+                    changed = rows.certificate_row(attrs.evolve(certificate, renew_at=renew_at))
+                    _put(connection, "certificate", rows.CERTIFICATE_COLUMNS, changed)
+
+        self._write(put)
+
+    def put_warned(self, warned: Mapping[HostName, Warned]) -> None:
+        """
+        Put what people were *warned* of in the place of their names' old ones; nothing is not kept.
+        """
+        now = self._now()
+
+        def put(connection: sqlite3.Connection) -> None:
+            for name, one in warned.items():
+                if one == NOT_WARNED:
+                    connection.execute("DELETE FROM warning WHERE name = ?", (name.text,))
+                else:
+                    _put(connection, "warning", rows.WARNING_COLUMNS, rows.warning_row(name, one, now))
+
+        self._write(put)
+
     def remove(self, name: HostName) -> None:
         """
-        Forget *name*: its certificate, its history, its deployment, and its order.
+        Forget *name* with all that is stored of it.
         """
 
         def remove(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM certificate WHERE name = ?", (name.text,))
-            connection.execute("DELETE FROM history WHERE name = ?", (name.text,))
-            connection.execute("DELETE FROM deployment WHERE name = ?", (name.text,))
-            connection.execute(_DELETE_ORDER, (name.text,))
+            for table in _TABLES_OF_A_NAME:
+                connection.execute(f"DELETE FROM {table} WHERE name = ?", (name.text,))  # noqa: S608 - constants
 
         self._write(remove)
 
@@ -322,60 +361,6 @@ def _set_rows_aside(connection: sqlite3.Connection, numbers: list[int], at: int,
     for number in numbers:
         connection.execute(_SET_ASIDE, (at, reason, number))
         connection.execute("DELETE FROM certificate WHERE rowid = ?", (number,))
-
-
-def _read_all(connection: sqlite3.Connection) -> tuple[Loaded, list[int]]:
-    """
-    Give all that can be read, and the number of every certificate's row that can't.
-    """
-    certificate_of = rows.CertificateRows().certificate
-    certificates, damaged, damaged_rows = {}, [], []
-    for row in connection.execute(_ALL_CERTIFICATES):
-        try:
-            certificate = certificate_of(row[:-1])
-        except rows.DamagedRowError as error:
-            damaged.append(f"{row[0]}: the stored certificate is damaged ({error}); it is kept in the table set_aside")
-            damaged_rows.append(row[-1])
-        else:
-            certificates[certificate.name] = certificate
-    for damage in damaged:
-        _log.error("{damage}", damage=damage)
-    histories = _read_notes(connection, _ALL_HISTORIES, rows.history_of)
-    deployments = _read_notes(connection, _ALL_DEPLOYMENTS, rows.deployment_of)
-    loaded = Loaded(
-        certificates, histories, tuple(damaged), deployments, _read_orders(connection), _read_limits(connection)
-    )
-    return loaded, damaged_rows
-
-
-def _read_orders(connection: sqlite3.Connection) -> frozenset[HostName]:
-    names = [name for (name,) in connection.execute("SELECT name FROM acme_order")]
-    return frozenset(HostName(name) for name in names if isinstance(name, str))
-
-
-def _read_limits(connection: sqlite3.Connection) -> dict[str, dict[str, float]]:
-    limits: dict[str, dict[str, float]] = {}
-    for directory, entry, moment in connection.execute("SELECT directory, entry, moment FROM ca_limit"):
-        if isinstance(moment, float):  # anything else was damaged, and is no loss
-            limits.setdefault(directory, {})[entry] = moment
-    return limits
-
-
-def _read_notes(
-    connection: sqlite3.Connection, query: str, note_of: Callable[[rows.Row], tuple[HostName, T]]
-) -> dict[HostName, T]:
-    """
-    Give what *query* finds by name, without what is damaged: less is lost than if nothing could be loaded.
-    """
-    notes = {}
-    for row in connection.execute(query):
-        try:
-            name, note = note_of(row)
-        except rows.DamagedRowError as error:
-            _log.error("what is stored of {name} is damaged and ignored: {error}", name=row[0], error=error)
-        else:
-            notes[name] = note
-    return notes
 
 
 def _put_history(connection: sqlite3.Connection, name: HostName, history: History) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("check", short_help="Check the configuration file.")
 @place_options
-def command(config: Path | None, state_dir: Path | None) -> int:
+def command(config: Path | None, state_dir: Path | None, *, renew_only: bool) -> int:
     """
     Check the configuration file, and the files that it names.
 
@@ -30,7 +30,7 @@ def command(config: Path | None, state_dir: Path | None) -> int:
     for another name, is no fault but a warning: it is served all the same. Nothing is started, changed or asked of a
     CA; a daemon that runs goes on as it is.
     """
-    checked = place(config, state_dir).config()
+    checked = place(config, state_dir, renew_only=renew_only).config()
     faults, warnings = _faults_of_files(checked)
     if faults:
         raise ConfigError(faults)
@@ -47,8 +47,8 @@ def summary(config: Config) -> str:
     own = sum(domain.certificate is not None for domain in config.domains)
     total = len(config.domains)
     certificates = f", {own} with a certificate of its own" if own else ""
-    issuer = "the internal CA" if config.acme.directory == INTERNAL_DIRECTORY else config.acme.directory
-    ca = f", certificates by {issuer}" if own < total else ""
+    issuers = ["the internal CA" if acme.directory == INTERNAL_DIRECTORY else acme.directory for acme in config.cas]
+    ca = f", certificates by {', else by '.join(issuers)}" if own < total else ""
     https, http = (", ".join(map(str, addresses)) for addresses in (config.listen.https, config.listen.http))
     served = "".join(f", {word} on {where}" for word, where in (("https", https), ("http", http)) if where)
     return f"fine: {total} domain{'' if total == 1 else 's'}{certificates}{ca}{served}, state in {config.state_dir}"
@@ -59,13 +59,10 @@ def _faults_of_files(config: Config) -> tuple[tuple[Fault, ...], tuple[str, ...]
     Read the files that *config* names: what keeps the daemon from starting with them, and what does not.
     """
     faults: list[Fault] = []
-    if config.acme.eab is not None:
-        from sptls.acme.account import read_external_account  # a third of a second
+    if any(acme.eab is not None for acme in config.cas):
+        from sptls.acme.account import external_account_faults  # a third of a second
 
-        try:
-            read_external_account(config.acme.eab)
-        except ConfigError as error:
-            faults.extend(error.faults)
+        faults.extend(external_account_faults(config.placed_cas))
     faults.extend(_trust_faults(config))
     own_faults, warnings = _own_certificates(config)
     return (*faults, *own_faults), warnings
@@ -95,7 +92,7 @@ def _trust_faults(config: Config) -> Iterator[Fault]:
     Give what is wrong with each file of roots, at the first place that names it.
     """
     places: dict[Path, str] = {}
-    named = [("acme.trust", config.acme.trust)]
+    named = [(f"{at}.trust", acme.trust) for at, acme in config.placed_cas]
     named += [(f"{domain.name}: upstream.trust", domain.upstream.trust) for domain in config.domains]
     for place_of_it, path in named:
         if path is not None:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.argument("names", metavar="[NAME]...", nargs=-1, callback=host_names)
 @place_options
-def command(directory: Path, names: tuple[HostName, ...], config: Path | None, state_dir: Path | None) -> int:
+def command(
+    directory: Path, names: tuple[HostName, ...], config: Path | None, state_dir: Path | None, *, renew_only: bool
+) -> int:
     """
     Write each certificate to DIR/NAME/fullchain.pem and chain.pem, and its private key to privkey.pem.
 
@@ -34,7 +36,7 @@ def command(directory: Path, names: tuple[HostName, ...], config: Path | None, s
 
     Exit status: 1 when a certificate could not be written, or a domain has none.
     """
-    stored = Stored.at(place(config, state_dir))
+    stored = Stored.at(place(config, state_dir, renew_only=renew_only))
     for damage in stored.loaded.damaged:
         note(damage)
     wanted = names or stored.names

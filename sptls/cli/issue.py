@@ -51,6 +51,7 @@ def command(
     timeout: float | None,
     config: Path | None,
     state_dir: Path | None,
+    renew_only: bool,
 ) -> int:
     """
     Get a certificate for each NAME that needs one, and wait for it.
@@ -68,7 +69,7 @@ def command(
     """  # noqa: D301 - click wants the character itself
     if bool(names) == is_all:
         raise click.UsageError("Name the domains, or say --all.")
-    where = place(config, state_dir)
+    where = place(config, state_dir, renew_only=renew_only)
     client = DaemonClient(where.state_dir())
     try:
         return _by_daemon(client, names, timeout)

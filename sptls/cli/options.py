@@ -87,6 +87,9 @@ def place_options(command: F) -> F:
         "--debug", is_flag=True, expose_value=False, help="Show the whole traceback of an unexpected error."
     )(command)
     command = click.option(
+        "--renew-only", is_flag=True, help="Read the configuration as twistd sptls --renew-only does."
+    )(command)
+    command = click.option(
         "--state-dir",
         type=click.Path(path_type=Path),
         metavar="DIR",
@@ -102,7 +105,7 @@ def place_options(command: F) -> F:
     )(command)
 
 
-def place(config: Path | None, state_dir: Path | None) -> Place:
+def place(config: Path | None, state_dir: Path | None, *, renew_only: bool = False) -> Place:
     """
     Give what the common options mean.
     """
@@ -110,6 +113,6 @@ def place(config: Path | None, state_dir: Path | None) -> Place:
     given = None if state_dir is None else state_dir.absolute()
     if path is None:
         return Place(None, given)
-    overrides = Overrides(state_dir=None if given is None else str(given))
+    overrides = Overrides(state_dir=None if given is None else str(given), renew_only=renew_only)
     # In the foreground, where "-" names a log: what systemd and containers start.
     return Place(ConfigSource(path, overrides, foreground=True), given)

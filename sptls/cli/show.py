@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.argument("name", metavar="NAME", callback=host_name)
 @click.option("--pem", "as_pem", is_flag=True, help="Write the chain as PEM instead; never the private key.")
 @place_options
-def command(name: HostName, as_pem: bool, config: Path | None, state_dir: Path | None) -> int:
+def command(name: HostName, as_pem: bool, config: Path | None, state_dir: Path | None, *, renew_only: bool) -> int:
     """
     Show the certificate of NAME as openssl x509 -text prints it, its SHA-256 fingerprint, and its chain.
 
@@ -37,7 +37,7 @@ def command(name: HostName, as_pem: bool, config: Path | None, state_dir: Path |
 
     Exit status: 1 when there is no certificate that can be read.
     """
-    stored = Stored.at(place(config, state_dir))
+    stored = Stored.at(place(config, state_dir, renew_only=renew_only))
     try:
         bundle = stored.bundle(name)
     except BadCertificate as error:

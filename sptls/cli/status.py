@@ -45,7 +45,9 @@ class _Found:
 @click.argument("names", metavar="[NAME]...", nargs=-1, callback=host_names)
 @click.option("--json", "as_json", is_flag=True, help="Write what GET /status gives, as one line of JSON.")
 @place_options
-def command(names: tuple[HostName, ...], as_json: bool, config: Path | None, state_dir: Path | None) -> int:
+def command(
+    names: tuple[HostName, ...], as_json: bool, config: Path | None, state_dir: Path | None, *, renew_only: bool
+) -> int:
     """
     Show how each domain fares: its certificate, the last problem, and what happens next.
 
@@ -58,7 +60,7 @@ def command(names: tuple[HostName, ...], as_json: bool, config: Path | None, sta
          the daemon does not run or does not answer; the store can't be read
       2  usage or configuration, also a NAME that is not served
     """  # noqa: D301 - click wants the character itself
-    found = _found(place(config, state_dir), names)
+    found = _found(place(config, state_dir, renew_only=renew_only), names)
     domains, unknown = entries(found.status["domains"])
     if unknown:
         raise click.UsageError("; ".join(unknown))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sptls.certs.bundle import CertificateBundle
+    from sptls.certs.diagnosis import Diagnosis
     from sptls.certs.standing import NameState
     from sptls.deploy.plan import DeployState
     from sptls.names import HostName
@@ -29,7 +30,7 @@ class DomainStatus:
 
     *source* is where that certificate came from (without one: where it is to come from): an ACME directory's URL,
     "internal", or "own". *problem* is the last failure or fault, "" when all is well. *deployment* tells of its files
-    for another server, where there are any.
+    for another server, where there are any. *diagnosis* says what the problem of an order means.
     """
 
     name: str
@@ -40,6 +41,7 @@ class DomainStatus:
     next_attempt_at: datetime | None = None
     problem: str = ""
     deployment: DeployState | None = None
+    diagnosis: Diagnosis | None = None
 
 
 @attrs.frozen
@@ -91,7 +93,16 @@ def ordered_status(
     """
     source = state.directory or directories[0]
     word = ordered_state(state.state, source, directories)
-    return DomainStatus(name.text, word, source, bundle, state.renew_at, state.next_attempt_at, state.last_error)
+    return DomainStatus(
+        name.text,
+        word,
+        source,
+        bundle,
+        state.renew_at,
+        state.next_attempt_at,
+        state.last_error,
+        diagnosis=state.diagnosis,
+    )
 
 
 def deployment_json(deployment: DeployState) -> dict[str, Any]:
@@ -110,7 +121,7 @@ def domain_json(domain: DomainStatus) -> dict[str, Any]:
     """
     Give what ``/status`` says of one domain.
     """
-    bundle = domain.bundle
+    bundle, diagnosis = domain.bundle, domain.diagnosis
     return {
         "name": domain.name,
         "state": domain.state,
@@ -122,6 +133,10 @@ def domain_json(domain: DomainStatus) -> dict[str, Any]:
         "renew_at": _moment(domain.renew_at),
         "next_attempt_at": _moment(domain.next_attempt_at),
         "problem": domain.problem or None,
+        "code": diagnosis.code if diagnosis else None,
+        "cause": diagnosis.cause if diagnosis else None,
+        "who": diagnosis.who.value if diagnosis else None,
+        "advice": diagnosis.advice if diagnosis else None,
         "deployment": None if domain.deployment is None else deployment_json(domain.deployment),
     }
 

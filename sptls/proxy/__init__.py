@@ -8,6 +8,10 @@ One direction, one owner a step::
 
 Cores: ``head`` reads request and response heads, ``fields`` is what both share, ``body`` tells how long a body is and
 takes the chunked coding off, ``route`` decides where a request goes, ``headers`` writes heads and our own answers,
-``log_line`` writes the access log's lines. Shells: ``http1`` speaks to clients, ``upstream`` to tracking services,
-``access_log`` to the disk, and ``http01`` keeps the challenges that ``route`` answers.
+``log_line`` writes the access log's lines. Shells: ``http1`` and ``http2`` speak to clients, ``upstream`` to tracking
+services, ``access_log`` to the disk, and ``http01`` keeps the challenges that ``route`` answers.
+
+HTTP/2 joins at the same ``head``: ``http2`` has the connection, ``http2_session`` what the client says on it,
+``http2_stream`` one exchange. Cores: ``http2_reader`` and ``http2_frames`` (bytes and frames), ``http2_hpack`` and
+``http2_head`` (fields, and the request head they are), ``http2_flow`` (windows and turns), ``http2_budget`` (floods).
 """

@@ -1,7 +1,7 @@
 """
 What every exchange with a client needs, in one value: where requests may go, what they may cost, who is told.
 
-Decides nothing. One for the whole process, shared by the HTTP/1.1 connections of both ports (and later HTTP/2). The
+Decides nothing. One for the whole process, shared by the connections of both ports, HTTP/1.1 and HTTP/2. The
 deadline queues are made here once; see `deadlines` for why there is one per kind of wait.
 """
 

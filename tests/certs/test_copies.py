@@ -116,9 +116,9 @@ def test_a_copy_that_can_t_be_made_leaves_the_old_one() -> None:
     with open_directory() as directory:
         path = directory / "store.db"
         with_copy(path)
-        with closing(schema.connect(path)) as connection, read_only(directory):
-            with pytest.raises(StoreError, match="Permission denied; the copy of the store before is kept"):
-                copies.make(connection, path, NOW + timedelta(days=1))
+        told = pytest.raises(StoreError, match="Permission denied; the copy of the store before is kept")
+        with closing(schema.connect(path)) as connection, read_only(directory), told:
+            copies.make(connection, path, NOW + timedelta(days=1))
         assert copies.made_at(path) == NOW
         assert 3 == len(list(directory.iterdir()))
 
@@ -220,9 +220,7 @@ def test_a_damaged_copy_gives_what_can_be_read(path: Path) -> None:
         assert {CLICK: stored()} == store.load().certificates
 
 
-def test_a_copy_of_an_older_sptls_is_brought_to_the_newest_schema(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_of_an_older_sptls_is_brought_to_the_newest_schema(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     The first day after an update is no exception.
     """
@@ -256,9 +254,7 @@ def test_exported_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "dir" / "fullchain.pem").mkdir(parents=True)
     (tmp_path / "dir" / "privkey.pem").write_bytes(bundle.key_pem())
     names = {"good": CLICK, "bad": HostName("b.test"), "half": HostName("h.test"), "dir": HostName("d.test")}
-    files = {
-        host: (tmp_path / name / "fullchain.pem", tmp_path / name / "privkey.pem") for name, host in names.items()
-    }
+    files = {host: (tmp_path / name / "fullchain.pem", tmp_path / name / "privkey.pem") for name, host in names.items()}
     files[HostName("missing.test")] = (tmp_path / "no", tmp_path / "nor this")
     with capturedLogs() as logs:
         assert {CLICK: bundle} == copies.exported(files)

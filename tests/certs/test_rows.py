@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sptls.certs import rows
+from sptls.certs.diagnosis import Diagnosis, Who
 from sptls.certs.records import AccountRecord, Deployment, History, StoredCertificate
 from sptls.names import HostName
 from tests.certs.stored import CLICK, order_for, stored
@@ -22,6 +23,7 @@ alone = st.builds(
     last_error=texts,
     attempt_started_at=st.none() | moments,
     directory=texts,
+    diagnosis=st.none() | st.builds(Diagnosis, texts, st.sampled_from(Who), texts, texts),
 )
 histories = st.builds(
     lambda history, elsewhere: attrs.evolve(history, elsewhere=elsewhere), alone, st.lists(alone, max_size=2).map(tuple)

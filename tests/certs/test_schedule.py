@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sptls.certs import schedule
 from sptls.certs.bundle import CertificateBundle
+from sptls.certs.diagnosis import Diagnosis, Finding, Who, diagnose
 from sptls.certs.records import NO_HISTORY, History, StoredCertificate
 from sptls.certs.schedule import (
     Ca,
@@ -325,29 +326,28 @@ def test_correction_is_final(history: History, now: datetime) -> None:
     [
         (
             IssuanceFailed(AcmeProblem(429, "rateLimited", "slow down", retry_after_seconds=60.0)),
-            Failure("the CA refused with rateLimited: slow down", 0, 60.0, "AcmeProblem rateLimited", is_outage=True),
+            Failure("the CA refused with rateLimited: slow down", 0, 60.0, is_outage=True),
         ),
         (
             IssuanceFailed(AcmeProblem(403, "caa", "forbidden"), failed_authorizations=1),
-            Failure("the CA refused with caa: forbidden", 1, None, "AcmeProblem caa"),
+            Failure("the CA refused with caa: forbidden", 1),
         ),
         (
             IssuanceFailed(ValidationFailed("click.example.com", ()), failed_authorizations=2),
-            Failure(str(ValidationFailed("click.example.com", ())), 2, None, "ValidationFailed"),
+            Failure(str(ValidationFailed("click.example.com", ())), 2),
         ),
         (
             IssuanceFailed(AcmeUnreachable("newOrder", "refused")),
-            Failure("the CA could not be reached for newOrder: refused", kind="AcmeUnreachable", is_outage=True),
+            Failure("the CA could not be reached for newOrder: refused", is_outage=True),
         ),
-        (BadCertificate("expired"), Failure("expired", 0, 3600.0, "BadCertificate")),
-        (StoreError("/s", "full"), Failure("the store /s can't be used: full", kind="StoreError")),
-        (TimeoutError(), Failure("no certificate after 10 minutes", 2, kind="TimeoutError")),
+        (BadCertificate("expired"), Failure("expired", 0, 3600.0)),
+        (StoreError("/s", "full"), Failure("the store /s can't be used: full")),
+        (TimeoutError(), Failure("no certificate after 10 minutes", 2)),
         (
             ZeroDivisionError("with a secret"),
             Failure(
                 "an unexpected ZeroDivisionError; the log has the traceback",
                 2,
-                kind="ZeroDivisionError",
                 is_unexpected=True,
             ),
         ),
@@ -357,7 +357,18 @@ def test_failures_are_judged(error: Exception, expected: Failure) -> None:
     """
     What ended an attempt becomes words, a cost, and the CA's own wish; an unknown cost counts in full.
     """
-    assert expected == Failure.of(error, challenge_types=2)
+    assert attrs.evolve(expected, diagnosis=diagnose(error)) == Failure.of(error, challenge_types=2)
+
+
+def test_what_a_look_at_the_name_found_joins_the_diagnosis() -> None:
+    """
+    The kind of a failure, on a change of which the log speaks, is the code of what explains it.
+    """
+    found = Finding(Diagnosis("dns-elsewhere", Who.CUSTOMER, "it leads elsewhere", "mend it"), is_fatal=True)
+    failure = Failure.of(AcmeProblem(400, "connection", "Connection refused"), 2, [found])
+    assert "dns-elsewhere" == failure.kind
+    assert failure.diagnosis == failed(NO_HISTORY, failure).diagnosis
+    assert "words alone" == Failure("words alone").kind
 
 
 def test_long_error_is_cut() -> None:
@@ -489,3 +500,24 @@ def test_what_means_nothing_more_at_another_ca_is_dropped() -> None:
     """
     begun = started(History(directory=HERE[0].directory), NOW, directory=ELSEWHERE.directory, challenge_types=2)
     assert ((), ELSEWHERE.directory) == (begun.elsewhere, begun.directory)
+
+
+def test_order_that_was_cut_off_is_taken_up_until_the_limit_may_be_reached() -> None:
+    """
+    It counts as one failed authorization each time, and goes on at once; the fifth time it waits for the hour's end.
+    """
+    history = started(NO_HISTORY, NOW, directory=CA, challenge_types=2)
+    for _ in range(3):
+        assert Obtain(Reason.MISSING, HERE) == decide(None, history, NOW, HERE, is_resuming=True)
+        history = started(history, NOW, directory=CA, challenge_types=2, is_resuming=True)
+    assert (3, NOW) == (len(history.failed_authorizations), history.attempt_started_at)
+    assert isinstance(decide(None, history, NOW, HERE, is_resuming=True), Wait)
+
+
+def test_order_at_a_ca_that_is_not_asked_any_more_is_not_taken_up() -> None:
+    """
+    What was begun there counts there; here it is a first attempt.
+    """
+    begun = started(NO_HISTORY, NOW, directory=ELSEWHERE.directory, challenge_types=2)
+    here = started(begun, NOW, directory=CA, challenge_types=2, is_resuming=True).at(CA)
+    assert (History(directory=CA, attempt_started_at=NOW)) == here

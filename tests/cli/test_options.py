@@ -26,8 +26,8 @@ def _place(*arguments: object, **environment: str) -> Place:
 
     @click.command
     @place_options
-    def command(config: Path | None, state_dir: Path | None) -> None:
-        found.append(place(config, state_dir))
+    def command(config: Path | None, state_dir: Path | None, *, renew_only: bool) -> None:
+        found.append(place(config, state_dir, renew_only=renew_only))
 
     ran = CliRunner().invoke(command, [str(argument) for argument in arguments], env=environment)
     assert 0 == ran.exit_code, ran.output
@@ -104,3 +104,11 @@ def test_names_are_read_in_any_spelling_and_once() -> None:
     )
     with pytest.raises(click.BadParameter, match="is not a host name"):
         host_name(context, parameter, "not one")
+
+
+def test_renewal_daemons_file_is_read_as_one(site: Site) -> None:
+    """
+    ``--renew-only`` says of which daemon the configuration is.
+    """
+    path = site.write("a.example", more=f'[deploy]\ndirectory = "{site.directory / "deployed"}"\n')
+    assert [False, True] == [_place("--config", path, *flags).config().renew_only for flags in ((), ("--renew-only",))]

@@ -5,6 +5,7 @@ SIGHUP: the configuration is read again while clients come and go.
 from __future__ import annotations
 
 import signal
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -135,3 +136,21 @@ def test_thousands_of_names_come_from_a_file_of_their_own(launcher: Launcher) ->
         _reload(daemon)
         assert [CLICK, "one.example.com"] == [domain["name"] for domain in daemon.status()["domains"]]
         daemon.wait_valid("one.example.com")
+
+
+def test_supervisor_hears_of_the_start_the_reload_and_the_end(launcher: Launcher) -> None:
+    """
+    Type=notify of systemd: ready once clients are served, reloading until it is over, stopping when it drains.
+    """
+    launcher.write(domains=f'domains = ["{CLICK}"]', acme=INTERNAL)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(launcher.directory / "notify"))
+        supervisor.settimeout(20)
+        launcher.environment["NOTIFY_SOCKET"] = str(launcher.directory / "notify")
+        with launcher.running() as daemon:
+            assert b"READY=1\nSTATUS=serving 1 domain" == supervisor.recv(1000)
+            launcher.write(domains=f'domains = ["{CLICK}", "{OTHER}"]', acme=INTERNAL)
+            daemon.signal(signal.SIGHUP)
+            assert b"RELOADING=1" == supervisor.recv(1000)
+            assert b"READY=1\nSTATUS=serving 2 domains" == supervisor.recv(1000)
+        assert supervisor.recv(1000).startswith(b"STOPPING=1")
