@@ -73,9 +73,10 @@ def cas(
 def _ca(look: Inspection, place: str, table: AcmeTable, listen: ListenConfig, *, renew_only: bool) -> AcmeConfig:
     default = AcmeConfig()
     choose = _renewal_challenges if renew_only else _challenges
+    directory = look.take(f"{place}.directory", table.directory, config_values.directory)
     contacts = look.take_each(f"{place}.contact", table.contact or (), config_values.contact)
     return AcmeConfig(
-        directory=look.take(f"{place}.directory", table.directory, config_values.directory) or default.directory,
+        directory=directory or default.directory,
         contact=tuple(address for _, address in contacts),
         agree_to_terms=bool(table.agree_to_terms),
         trust=look.file(f"{place}.trust", table.trust),

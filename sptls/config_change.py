@@ -1,8 +1,8 @@
 """
 What a configuration that was read again changes: what takes effect now, and what waits for a restart.
 
-Decides which settings are live: domains and all that belongs to them, the CAs, copies of certificates, TLS. Sockets, the
-state directory, limits and logs were set up at start. Where a live setting was judged beside one that is not (a
+Decides which settings are live: domains and all that belongs to them, the CAs, copies of certificates, TLS. Sockets,
+the state directory, limits and logs were set up at start. Where a live setting was judged beside one that is not (a
 challenge type and its socket), it is judged again beside the old one, so that what is in force always fits together.
 """
 

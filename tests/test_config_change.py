@@ -166,6 +166,29 @@ def test_where_no_new_challenge_type_can_be_answered_the_old_ones_stay() -> None
     assert ("listen.https", "listen.http", "acme.challenges") == found.needs_restart
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((), (AcmeConfig("internal"),)), ((AcmeConfig("internal"),), ()), ((AcmeConfig("a"),), (AcmeConfig("b"),))],
+)
+def test_several_cas_are_live_and_told_as_one(before: tuple[AcmeConfig, ...], after: tuple[AcmeConfig, ...]) -> None:
+    """
+    They may have changed places, so no key of one would say what happened.
+    """
+    old, new = attrs.evolve(OLD, more_cas=before), attrs.evolve(OLD, more_cas=after)
+    assert ConfigChange(new, settings=("acme",)) == change(old, new)
+    assert ConfigChange(new) == change(new, new)
+
+
+def test_a_challenge_type_of_each_ca_waits_for_its_socket() -> None:
+    """
+    Not the first one's alone.
+    """
+    old = attrs.evolve(OLD, listen=ListenConfig(http=()), acme=AcmeConfig(challenges=("tls-alpn-01",)))
+    found = change(old, attrs.evolve(OLD, more_cas=(AcmeConfig("https://ca.example/dir"),)))
+    assert [("tls-alpn-01",)] * 2 == [acme.challenges for acme in found.config.cas]
+    assert ("listen.http", "acme") == found.needs_restart
+
+
 def test_nobody_is_sent_to_a_port_443_that_is_not_open_yet() -> None:
     """
     The redirect comes with it.

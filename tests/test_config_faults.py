@@ -68,6 +68,7 @@ BROKEN = {
     "acme.challenges[0]": "'dns-01'",
     "acme.key_type": "'dsa'",
     "acme.eab.kid": "''",
+    "acme.limits.orders": "'300'",
     "limits.head_bytes": "1",
     "limits.body_bytes": "0.5",
     "limits.idle_seconds": "'1'",

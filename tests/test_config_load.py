@@ -12,8 +12,10 @@ import pytest
 
 from sptls.config import (
     DIRECTORIES,
+    UNLIMITED,
     AcmeConfig,
     Address,
+    CaLimits,
     Config,
     DeployConfig,
     DomainConfig,
@@ -22,6 +24,7 @@ from sptls.config import (
     LimitsConfig,
     ListenConfig,
     LogConfig,
+    Rate,
     TlsConfig,
     UpstreamConfig,
 )
@@ -95,6 +98,7 @@ def test_every_key_reaches_the_configuration() -> None:
             key_type="rsa-2048",
             profile="shortlived",
             eab=ExternalAccountBinding("kid", BASE / "ok.key"),
+            limits=CaLimits(Rate(300, 10800), UNLIMITED, Rate(5, 604800)),
         ),
         handshake=HandshakeConfig(5),
         limits=LimitsConfig(2048, 1024, 1, 2, 3, 4, 5, 6, 7),

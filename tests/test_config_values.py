@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sptls import config_values
-from sptls.config import DIRECTORIES, UpstreamConfig
+from sptls.config import DIRECTORIES, UNLIMITED, Rate, UpstreamConfig
 
 
 @pytest.mark.parametrize(
@@ -167,12 +167,48 @@ def test_what_no_mailto_url_could_hold_is_no_contact(text: str) -> None:
         config_values.contact(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("300 per 3h", Rate(300, 10800)),
+        ("50 per 7d", Rate(50, 604800)),
+        ("1 per s", Rate(1, 1)),
+        ("20 per 90m", Rate(20, 5400)),
+        ("off", UNLIMITED),
+    ],
+)
+def test_a_rate_is_so_many_in_so_long(text: str, rate: Rate) -> None:
+    """
+    As the CAs write their limits; or there is none.
+    """
+    assert rate == config_values.rate(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("300", "is not a rate such as '300 per 3h'"),
+        ("0 per 1h", "is not a rate"),
+        ("5 per week", "is not a rate"),
+        ("5 per 0h", "is not a rate"),
+        ("", "nor 'off'"),
+        ("5 per 8d", "is about more than 7 days"),
+    ],
+)
+def test_what_is_no_rate_or_too_long_a_one_is_refused(text: str, reason: str) -> None:
+    """
+    A moment of a limit's that is over a week off is taken for the fault of a clock.
+    """
+    with pytest.raises(ValueError, match=reason):
+        config_values.rate(text)
+
+
 @given(st.text() | st.text("htps:/.@[]%?#a1-*", max_size=20).map("https://".__add__))
 def test_any_text_gives_a_value_or_a_value_error(text: str) -> None:
     """
     An origin that was given is its own spelling.
     """
-    for parse in (config_values.host_field, config_values.directory, config_values.contact):
+    for parse in (config_values.host_field, config_values.directory, config_values.contact, config_values.rate):
         try:
             assert parse(text)
         except ValueError:

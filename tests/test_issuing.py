@@ -16,10 +16,19 @@ from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from sptls.certs.internal import InternalCa
-from sptls.config import INTERNAL_DIRECTORY, AcmeConfig, ExternalAccountBinding
+from sptls.certs.limits import LETS_ENCRYPT, NO_LIMITS, Bucket, Limits
+from sptls.config import (
+    DIRECTORIES,
+    INTERNAL_DIRECTORY,
+    UNLIMITED,
+    AcmeConfig,
+    CaLimits,
+    ExternalAccountBinding,
+    Rate,
+)
 from sptls.errors import ConfigError, IssuanceFailed, OrderCancelled
 from sptls.interfaces import IIssuer
-from sptls.issuing import LateAcmeIssuer, make_issuer
+from sptls.issuing import LateAcmeIssuer, limits_of, make_issuer
 from sptls.names import HostName
 from sptls.tls.contexts import client_trust
 from tests.certs.stored import outcome
@@ -51,6 +60,31 @@ def test_internal_directory_gives_the_internal_ca(tmp_path: Path) -> None:
     got: list[Any] = []
     Deferred.fromCoroutine(issuer.obtain(NAME)).addCallback(got.append)
     assert (NAME,) == got[0].bundle.names
+
+
+@pytest.mark.parametrize(
+    ("directory", "known"),
+    [
+        (DIRECTORIES["letsencrypt"], LETS_ENCRYPT),
+        ("https://ca.example/dir", NO_LIMITS),
+        (INTERNAL_DIRECTORY, NO_LIMITS),
+    ],
+)
+def test_limits_are_what_is_known_of_the_directory(directory: str, known: Limits) -> None:
+    """
+    Another CA's are not guessed.
+    """
+    assert known == limits_of(AcmeConfig(directory))
+
+
+def test_limits_that_an_operator_gives_go_before_what_is_known() -> None:
+    """
+    Each on its own.
+    """
+    said = CaLimits(Rate(600, 10800), UNLIMITED)
+    expected = Limits(Bucket(600, 18.0), None, LETS_ENCRYPT.certificates_per_name)
+    assert expected == limits_of(AcmeConfig(limits=said))
+    assert Limits(Bucket(600, 18.0)) == limits_of(AcmeConfig("https://ca.example/dir", limits=said))
 
 
 def test_acme_directory_gives_an_issuer_with_that_directory(tmp_path: Path) -> None:

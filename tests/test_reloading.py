@@ -151,10 +151,15 @@ def test_external_account_whose_key_cannot_be_read_is_a_fault(tmp_path: Path) ->
     It is said now, not at the first order.
     """
     scene = Scene()
-    acme = AcmeConfig(eab=ExternalAccountBinding("kid", tmp_path / "gone.key"))
-    scene.source.outcome = attrs.evolve(NEW, acme=acme)
-    scene.reloading.ask()
-    assert (OLD, True) == (scene.parts.config, "gone.key" in scene.told[0].faults[0])
+    acme = AcmeConfig("https://ca.example/dir", eab=ExternalAccountBinding("kid", tmp_path / "gone.key"))
+    for place, config in (
+        ("acme.eab", attrs.evolve(NEW, acme=acme)),
+        ("acme[1].eab", attrs.evolve(NEW, more_cas=(acme,))),
+    ):
+        scene.source.outcome = config
+        scene.reloading.ask()
+        (fault,) = scene.told[-1].faults
+        assert (OLD, True) == (scene.parts.config, fault.startswith(f"{place}.hmac_key_file: {tmp_path}/gone.key"))
 
 
 def test_store_that_fails_leaves_the_old_one_in_force() -> None:

@@ -90,10 +90,9 @@ class RenewalQuestions:
         self._advices: dict[HostName, RenewalAdvice] = {}
         self._agenda: Agenda[HostName] = Agenda()
         self._names: set[HostName] = set()
-        self._running: dict[HostName, Deferred[None]] = {}
+        self._running: set[Deferred[None]] = set()
         self._wake: IDelayedCall | None = None
-        self._is_running = False
-        self._is_failing = False
+        self._is_running = self._is_turning = self._is_failing = False
 
     def start(self, names: Iterable[HostName], advices: Mapping[HostName, RenewalAdvice]) -> None:
         """
@@ -113,7 +112,7 @@ class RenewalQuestions:
         self._is_running = False
         if self._wake is not None and self._wake.active():
             self._wake.cancel()
-        for asking in list(self._running.values()):
+        for asking in list(self._running):
             asking.cancel()
 
     def changed(self, name: HostName) -> None:
@@ -154,12 +153,14 @@ class RenewalQuestions:
         """
         Ask what is due, as far as there is room, and set the timer for the next moment.
         """
-        if not self._is_running:
+        if not self._is_running or self._is_turning:
             return
+        self._is_turning = True
         for name in self._agenda.due(self._now().timestamp()):
             self._agenda.ready(name, 0.0)
         while len(self._running) < PARALLEL and (ready := self._agenda.take_ready()) is not None:
             self._ask_about(ready)
+        self._is_turning = False
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -187,16 +188,14 @@ class RenewalQuestions:
             self._agenda.wait(name, later.timestamp())
             return
         asking = Deferred.fromCoroutine(self._ask(name, certificate, authority))
-        if not asking.called:
-            self._running[name] = asking
-        asking.addBoth(self._ended, name)
+        self._running.add(asking)
+        asking.addBoth(self._ended, asking, name)
 
-    def _ended(self, result: object, name: HostName) -> None:
-        is_late = self._running.pop(name, None) is not None
+    def _ended(self, result: object, asking: Deferred[None], name: HostName) -> None:
+        self._running.discard(asking)
         if isinstance(result, Failure) and not result.check(CancelledError):
             _log.failure("{name}: asking when to renew its certificate broke off", result, name=name)
-        if is_late:
-            self._turn()
+        self._turn()
 
     async def _ask(self, name: HostName, certificate: StoredCertificate, authority: Authority) -> None:
         question: Deferred[RenewalInfo | None] = Deferred.fromCoroutine(

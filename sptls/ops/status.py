@@ -31,6 +31,7 @@ class DomainStatus:
     *source* is where that certificate came from (without one: where it is to come from): an ACME directory's URL,
     "internal", or "own". *problem* is the last failure or fault, "" when all is well. *deployment* tells of its files
     for another server, where there are any. *diagnosis* says what the problem of an order means.
+    *explanation_url* is where the CA explains when it wants the certificate renewed, "" where it does not.
     """
 
     name: str
@@ -42,6 +43,7 @@ class DomainStatus:
     problem: str = ""
     deployment: DeployState | None = None
     diagnosis: Diagnosis | None = None
+    explanation_url: str = ""
 
 
 @attrs.frozen
@@ -102,6 +104,7 @@ def ordered_status(
         state.next_attempt_at,
         state.last_error,
         diagnosis=state.diagnosis,
+        explanation_url=state.explanation_url,
     )
 
 
@@ -137,6 +140,7 @@ def domain_json(domain: DomainStatus) -> dict[str, Any]:
         "cause": diagnosis.cause if diagnosis else None,
         "who": diagnosis.who.value if diagnosis else None,
         "advice": diagnosis.advice if diagnosis else None,
+        "explanation_url": domain.explanation_url or None,
         "deployment": None if domain.deployment is None else deployment_json(domain.deployment),
     }
 

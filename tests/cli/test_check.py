@@ -26,6 +26,27 @@ def test_configuration_without_fault_is_summed_up(sptls: Command, site: Site) ->
     ) == ran.out
 
 
+def test_several_cas_are_named_in_their_order(sptls: Command, site: Site) -> None:
+    """
+    And what is wrong with the files of each has its place.
+    """
+    acme = f'{ACME}[[acme]]\ndirectory = "internal"\n'
+    config = site.write("a.example", acme=acme)
+    config.write_text(config.read_text().replace("[acme]", "[[acme]]", 1))
+    ran = sptls("check", "--config", config)
+    assert (0, "", True) == (
+        ran.status,
+        ran.err,
+        "certificates by https://ca.example/dir, else by the internal CA, " in ran.out,
+    )
+    (site.directory / "bad").write_bytes(b"\xff")
+    config.write_text(config.read_text() + 'trust = "bad"\neab = {kid = "kid", hmac_key_file = "bad"}\n')
+    ran = sptls("check", "--config", config)
+    assert 2 == ran.status
+    assert "\n  acme[1].eab.hmac_key_file: " in ran.err
+    assert "\n  acme[1].trust: the file of extra roots" in ran.err
+
+
 @pytest.mark.parametrize(("names", "expected"), [(["a.example"], "1 domain,"), (["a.example", "b.example"], "2 d")])
 def test_internal_ca_is_called_that(sptls: Command, site: Site, names: list[str], expected: str) -> None:
     """

@@ -78,6 +78,7 @@ def test_domain_without_certificate_has_nulls() -> None:
         "renew_at": None,
         "next_attempt_at": None,
         "problem": "refused",
+        "explanation_url": None,
         "deployment": None,
     } == told
 
