@@ -21,6 +21,6 @@ the next handshake on, ``deploy`` puts it where another server reads it, and the
 these together. ``acme`` and ``proxy`` do not know each other.
 
 Cores decide and do no I/O, shells do I/O and decide nothing; ``setup.cfg`` has the list of the cores. ``interfaces``
-has the seams, ``errors`` every exception, ``names`` every host name, ``ops`` what an operator sees, ``cli`` the `sptls` command, ``demo``
-what `make run` starts.
+has the seams, ``errors`` every exception, ``names`` every host name, ``ops`` what an operator sees, ``cli`` the `sptls`
+command, ``demo`` what `make run` starts.
 """

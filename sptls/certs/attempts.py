@@ -116,7 +116,7 @@ class Attempts:
         if self.is_given_up(name):  # meanwhile; nothing has begun that could be cancelled
             raise IssuanceFailed(OrderCancelled())
         issued = await self._issue(attempt)
-        authority.issued()
+        authority.issued(attempt.demand, issued.orders)
         await self._keep(attempt, issued)
 
     async def _issue(self, attempt: Attempt) -> Issued:

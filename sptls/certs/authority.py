@@ -77,19 +77,20 @@ class Authority:
         until = self.breaker.open_until(now.monotonic)
         if until is not None:
             return NotBefore(now.wall + until - now.monotonic, Scope.CA)
-        return self.ledger.earliest(demand, now.wall)
+        return self.ledger.earliest(self._at_most(demand), now.wall)
 
     def began(self, demand: Demand, now: Moment) -> None:
         """
-        Count an order.
+        Count the orders that an attempt may need: each challenge type that fails costs one.
         """
         self.breaker.began()
-        self.ledger.spend(demand, now.wall)
+        self.ledger.spend(self._at_most(demand), now.wall)
 
-    def issued(self) -> None:
+    def issued(self, demand: Demand, orders: int) -> None:
         """
-        Take note that a certificate came.
+        Take note that a certificate came, after so many new *orders*.
         """
+        self.ledger.give_back_orders(demand, self._at_most(demand).orders - orders)
         self.breaker.answered()
 
     def failed(self, demand: Demand, error: BaseException, now: Moment) -> None:
@@ -97,6 +98,8 @@ class Authority:
         Learn from what ended an order without a certificate.
         """
         self.ledger.give_back(demand)
+        if isinstance(error, IssuanceFailed):  # otherwise nobody knows
+            self.ledger.give_back_orders(demand, self._at_most(demand).orders - error.orders)
         cause = error.cause if isinstance(error, IssuanceFailed) else error
         if isinstance(cause, OrderCancelled) or not isinstance(cause, SptlsError):
             self.breaker.given_up()
@@ -106,6 +109,9 @@ class Authority:
             self.breaker.failed(now.monotonic, self.random(), cause.retry_after_seconds or 0.0)
         else:
             self.breaker.answered()
+
+    def _at_most(self, demand: Demand) -> Demand:
+        return attrs.evolve(demand, orders=max(1, self.challenge_types))
 
     def _learn(self, demand: Demand, problem: AcmeProblem, now: Moment) -> None:
         """

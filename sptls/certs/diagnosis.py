@@ -353,6 +353,14 @@ def waiting(because: str) -> Diagnosis:
     return Diagnosis("waiting", Who.CA_LIMITS, _cut(because) or "the CA's limits allow no order yet", _WAIT)
 
 
+def of_own(words: str) -> Diagnosis:
+    """
+    Give what it means that a certificate which the operator brings has the faults that *words* tell.
+    """
+    advice = "put a certificate and its key that fit the name into the files; they are taken up by themselves"
+    return Diagnosis("own-certificate", Who.OPERATOR, _cut(words) or "its files can't be used", advice)
+
+
 def unnamed(words: str) -> Diagnosis:
     """
     Give what can be said of a failure of which only the *words* were stored, by an older sptls.

@@ -89,15 +89,17 @@ NO_LIMITS: Final = Limits()
 @attrs.frozen
 class Demand:
     """
-    One order: for which *name*, how urgent, whether it renews a certificate, and whether it does so when ARI says.
+    One attempt: for which *name*, how urgent, whether it renews a certificate, and whether it does so when ARI says.
 
-    A renewal is exempt from the account's and the domain's limits, one that follows ARI from all.
+    A renewal is exempt from the account's and the domain's limits, one that follows ARI from all. An attempt may need
+    several *orders*, since one whose challenge failed is of no more use (RFC 8555 §7.1.6).
     """
 
     name: str
     priority: Priority
     is_renewal: bool = False
     follows_ari: bool = False
+    orders: int = 1
 
 
 @attrs.frozen
@@ -147,15 +149,16 @@ class Ledger:
         for scope, key in self._blocks(demand.name):
             latest = _later(latest, NotBefore(self._entries.get(key, 0.0), scope))
         for scope, key, bucket in self._buckets(demand):
-            latest = _later(latest, NotBefore(self._allowed_at(key, bucket, demand.priority), scope))
+            allowed_at = self._allowed_at(key, bucket, demand.priority, _tokens(demand, scope))
+            latest = _later(latest, NotBefore(allowed_at, scope))
         return latest if latest is not None and latest.moment > now + _ROUNDING_SECONDS else None
 
     def spend(self, demand: Demand, now: float) -> None:
         """
         Count *demand* as ordered *now*.
         """
-        for _, key, bucket in self._buckets(demand):
-            self._set(key, max(self._entries.get(key, 0.0), now) + _interval(bucket))
+        for scope, key, bucket in self._buckets(demand):
+            self._set(key, max(self._entries.get(key, 0.0), now) + _tokens(demand, scope) * _interval(bucket))
 
     def give_back(self, demand: Demand) -> None:
         """
@@ -164,6 +167,14 @@ class Ledger:
         for scope, key, bucket in self._buckets(demand):
             if scope is not Scope.ACCOUNT:
                 self._set(key, self._entries.get(key, 0.0) - _interval(bucket))
+
+    def give_back_orders(self, demand: Demand, orders: int) -> None:
+        """
+        Count so many *orders* of *demand* no more, which were not made after all (or some more, where it is negative).
+        """
+        for scope, key, bucket in self._buckets(demand):
+            if scope is Scope.ACCOUNT and orders:
+                self._set(key, self._entries.get(key, 0.0) - orders * _interval(bucket))
 
     def block(self, scope: Scope, name: str, until: float) -> None:
         """
@@ -219,9 +230,9 @@ class Ledger:
         if limits.orders is not None:
             yield Scope.ACCOUNT, "orders", limits.orders
 
-    def _allowed_at(self, key: str, bucket: Bucket, priority: Priority) -> float:
+    def _allowed_at(self, key: str, bucket: Bucket, priority: Priority, tokens: int) -> float:
         left = int(bucket.size * _LEFT_FOR_OTHERS[priority]) + (1 if bucket.size >= _SPARE_FROM else 0)
-        return self._entries.get(key, 0.0) - max(0, bucket.size - 1 - left) * _interval(bucket)
+        return self._entries.get(key, 0.0) - max(0, bucket.size - tokens - left) * _interval(bucket)
 
     def _set(self, key: str, moment: float) -> None:
         self._entries[key] = moment
@@ -230,6 +241,10 @@ class Ledger:
 
 def _later(one: NotBefore | None, other: NotBefore) -> NotBefore:
     return other if one is None or other.moment > one.moment else one
+
+
+def _tokens(demand: Demand, scope: Scope) -> int:
+    return demand.orders if scope is Scope.ACCOUNT else 1
 
 
 def _interval(bucket: Bucket) -> float:

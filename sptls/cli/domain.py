@@ -25,6 +25,7 @@ class Domain:
     One domain of a status; the texts are "" where there is nothing to say.
 
     *deploy_problem* is why its files for another server are not in place, or why that one does not read them yet.
+    *cause*, *who* and *advice* are what the problem means (`certs.diagnosis`); a daemon of an older sptls says none.
     """
 
     name: str
@@ -36,6 +37,10 @@ class Domain:
     next_attempt_at: datetime | None = None
     problem: str = ""
     deploy_problem: str = ""
+    cause: str = ""
+    who: str = ""
+    advice: str = ""
+    explanation_url: str = ""
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Domain:
@@ -56,6 +61,7 @@ class Domain:
                 _moment(told["next_attempt_at"]),
                 _text(told["problem"]),
                 _text((told.get("deployment") or {}).get("problem")),
+                *(_text(told.get(key)) for key in ("cause", "who", "advice", "explanation_url")),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not the status of a domain ({type(error).__name__})") from None

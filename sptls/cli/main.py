@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Imported when they are asked for: each needs other parts of sptls, and a monitor asks every minute.
-_COMMANDS: Final = ("check", "status", "issue", "export", "show")
+_COMMANDS: Final = ("check", "status", "explain", "issue", "export", "show")
 _STANDARD_OUTPUT: Final = 1
 
 

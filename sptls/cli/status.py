@@ -32,7 +32,7 @@ _TITLES: Final = ("domain", "state", "issuer", "valid until (UTC)", "next", "las
 
 
 @attrs.frozen
-class _Found:
+class Found:
     """
     What was found out: the *status* as JSON has it, and in words why it is not a running daemon's ("": it is).
     """
@@ -60,7 +60,7 @@ def command(
          the daemon does not run or does not answer; the store can't be read
       2  usage or configuration, also a NAME that is not served
     """  # noqa: D301 - click wants the character itself
-    found = _found(place(config, state_dir, renew_only=renew_only), names)
+    found = find(place(config, state_dir, renew_only=renew_only), names)
     domains, unknown = entries(found.status["domains"])
     if unknown:
         raise click.UsageError("; ".join(unknown))
@@ -73,14 +73,14 @@ def command(
     return EXIT_FINE if is_fine else EXIT_FAILED
 
 
-def _found(where: Place, names: Sequence[HostName]) -> _Found:
+def find(where: Place, names: Sequence[HostName]) -> Found:
     """
     Ask the daemon; where that can't be done, the store.
     """
     state_dir = where.state_dir()
     client = DaemonClient(state_dir)
     try:
-        return _Found({"domains": client.domains(names)} if names else client.status())
+        return Found({"domains": client.domains(names)} if names else client.status())
     except DaemonNotRunning as error:
         process = holder(state_dir)
         reason = str(error)
@@ -88,7 +88,7 @@ def _found(where: Place, names: Sequence[HostName]) -> _Found:
             reason = f"process {process} uses {state_dir} and can't be asked: it is starting or ending, or see its log"
     except ControlError as error:
         reason = str(error)
-    return _Found(_read(where, names), reason)
+    return Found(_read(where, names), reason)
 
 
 def _read(where: Place, names: Sequence[HostName]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _refused(status: dict[str, Any]) -> list[str]:
     return [str(fault) for fault in status.get("configuration", {}).get("faults", [])]
 
 
-def _show(found: _Found, domains: Sequence[Domain], now: datetime) -> None:
+def _show(found: Found, domains: Sequence[Domain], now: datetime) -> None:
     say(f"{_headline(found)}; {wording.count(domains)}")
     for fault in _refused(found.status):
         say(f"the configuration was refused when it was read again, the old one is in force: {wording.plain(fault)}")
@@ -134,7 +134,7 @@ def _show(found: _Found, domains: Sequence[Domain], now: datetime) -> None:
         table(_TITLES, _rows(domains, now))
 
 
-def _headline(found: _Found) -> str:
+def _headline(found: Found) -> str:
     if found.not_running:
         return f"{found.not_running}; this is what is stored"
     if "version" not in found.status:

@@ -9,10 +9,11 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from sptls.certs.diagnosis import Who
 from sptls.cli.domain import UNDER_WAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from sptls.cli.domain import Domain
@@ -71,10 +72,53 @@ def next_step(domain: Domain, now: datetime) -> str:
 
 def problem(domain: Domain) -> str:
     """
-    Say what went wrong last with the certificate, and with its files for another server.
+    Say what is wrong with the certificate and who must act, and what is with its files for another server.
     """
     deployment = f"deployment: {domain.deploy_problem}" if domain.deploy_problem else ""
-    return "; ".join(filter(None, (domain.problem, deployment)))
+    must_act = f"to act: {who(domain)}" if domain.cause and domain.who else ""
+    return "; ".join(filter(None, (domain.cause or domain.problem, must_act, deployment)))
+
+
+def who(domain: Domain) -> str:
+    """
+    Say who must act.
+    """
+    try:
+        return Who(domain.who).words
+    except ValueError:  # a newer daemon's
+        return domain.who
+
+
+def explanation(
+    domain: Domain, orders: Iterable[tuple[str, Sequence[str]]], now: datetime
+) -> Iterator[tuple[str, str]]:
+    """
+    Give all that is known of the domain: what each line is about, and what it says.
+
+    *orders* are the CAs that are configured, in their order, with the challenge types that are answered there.
+    """
+    told = (
+        ("state", domain.state),
+        ("certificate", _certificate(domain, now)),
+        ("cause", domain.cause),
+        ("to act", who(domain)),
+        ("what to do", domain.advice),
+        ("in its own words", domain.problem if domain.problem != domain.cause else ""),
+        ("deployment", domain.deploy_problem),
+        ("next", next_step(domain, now)),
+        *(("will be asked", _order(directory, kinds)) for directory, kinds in orders if not domain.is_own),
+        ("the CA explains", domain.explanation_url),
+    )
+    return ((title, plain(words)) for title, words in told if words)
+
+
+def _certificate(domain: Domain, now: datetime) -> str:
+    by = f", by {issuer(domain)}, from {domain.source}" if domain.issuer else ""
+    return f"{validity(domain, now)}{by}"
+
+
+def _order(directory: str, kinds: Sequence[str]) -> str:
+    return f"{directory} by {', then '.join(kinds)}" if kinds else directory
 
 
 def count(domains: Iterable[Domain]) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from sptls.certs.diagnosis import of_own, unnamed
+
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Sequence
     from datetime import datetime
@@ -125,6 +127,8 @@ def domain_json(domain: DomainStatus) -> dict[str, Any]:
     Give what ``/status`` says of one domain.
     """
     bundle, diagnosis = domain.bundle, domain.diagnosis
+    if diagnosis is None and domain.problem:
+        diagnosis = of_own(domain.problem) if domain.source == "own" else unnamed(domain.problem)
     return {
         "name": domain.name,
         "state": domain.state,

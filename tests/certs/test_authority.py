@@ -71,7 +71,7 @@ def test_outage_stops_every_name() -> None:
     assert ca.not_before(OTHER, later) is None
     ca.began(OTHER, later)
     assert ca.not_before(CLICK, later) is not None
-    ca.issued()
+    ca.issued(OTHER, 1)
     assert ca.not_before(CLICK, later) is None
 
 

@@ -124,7 +124,7 @@ def test_history_survives(history: History) -> None:
 values = st.none() | st.integers() | st.floats() | texts | st.binary(max_size=20)
 
 
-@given(st.lists(values, min_size=5, max_size=8))
+@given(st.lists(values, min_size=5, max_size=9))
 def test_any_row_gives_a_history_or_damage(row: list[object]) -> None:
     """
     Nothing that a damaged file can hold raises anything else.

@@ -165,7 +165,7 @@ def test_rescue_copies_what_is_sound(tmp_path: Path) -> None:
             row = rows.certificate_row(stored(name))
             connection.execute(f"INSERT INTO certificate ({rows.CERTIFICATE_COLUMNS}) VALUES ({marks})", row)  # noqa: S608
         connection.execute("UPDATE certificate SET names = 'other' WHERE name = 'b.example'")
-        connection.execute("INSERT INTO history VALUES ('b.example', '', 3, NULL, '', 'dead', NULL, '')")
+        connection.execute("INSERT INTO history VALUES ('b.example', '', 3, NULL, '', 'dead', NULL, '', '')")
         connection.execute("INSERT INTO deployment VALUES ('c.example', '0a', 1, 0, NULL, '')")
         connection.execute(f"INSERT INTO acme_order VALUES ({', '.join('?' * 9)})", rows.order_row(order_for()))  # noqa: S608
         path.with_name("store.db-journal").write_bytes(b"")

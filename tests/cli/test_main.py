@@ -47,13 +47,13 @@ def test_help_names_every_command(sptls: Command, arguments: list[str]) -> None:
     """
     ran = sptls(*arguments)
     assert 0 == ran.status
-    assert ["check", "status", "issue", "export", "show"] == [
+    assert ["check", "status", "explain", "issue", "export", "show"] == [
         line.split()[0] for line in ran.out.partition("Commands:\n")[2].splitlines()
     ]
     assert "Exit status" in ran.out
 
 
-@pytest.mark.parametrize("name", ["check", "status", "issue", "export", "show"])
+@pytest.mark.parametrize("name", ["check", "status", "explain", "issue", "export", "show"])
 def test_each_command_explains_itself(sptls: Command, name: str) -> None:
     """
     With the options that all have.

@@ -78,6 +78,10 @@ def test_domain_without_certificate_has_nulls() -> None:
         "renew_at": None,
         "next_attempt_at": None,
         "problem": "refused",
+        "code": "unknown",
+        "cause": "refused",
+        "who": "operator",
+        "advice": "wait for the next attempt",
         "explanation_url": None,
         "deployment": None,
     } == told
