@@ -1,0 +1,256 @@
+"""
+A client's HTTP/2 connection (RFC 9113): many requests at a time, until one side closes.
+
+Offered by ALPN only: neither prior knowledge nor Upgrade makes one on port 80. Reads, writes what streams have ready
+in as few pieces as can be, keeps the deadlines, ends in good order. What the client says is `http2_session`'s to
+understand.
+
+Bounds: `CONCURRENT_STREAMS` at a time, each with at most one window of content each way in memory and one read of its
+upstream; header blocks and lists by `limits.head_bytes`; while the client takes nothing, no more is read than what
+makes `WRITE_BYTES` of frames. Every state has a deadline here, or its streams have.
+"""
+# ruff: noqa: N802 - Twisted's names
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from sptls.proxy.client_connection import ClientConnection
+from sptls.proxy.http2_flow import WRITE_BYTES
+from sptls.proxy.http2_frames import ErrorCode, Http2Error
+from sptls.proxy.http2_session import Http2Session
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import ITransport
+    from twisted.python.failure import Failure
+
+    from sptls.deadlines import DeadlineQueue
+    from sptls.proxy.gateway import Gateway
+
+_log = Logger()
+
+
+@implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
+class Http2(ClientConnection):
+    """
+    One connection. As a producer it is all answers': the transport pauses it when the client takes too little.
+    """
+
+    __slots__ = ("_backlog_bytes", "_busy", "_client_paused", "_is_due", "session")
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__(gateway)
+        self.session = Http2Session(self)
+        # *busy*: frames are being read or written, so nothing else begins to.
+        self._busy = self._client_paused = False
+        # A flush was asked for at the end of this turn.
+        self._is_due = False
+        # What was written while the client wasn't taking anything.
+        self._backlog_bytes = 0
+
+    # -- Twisted's side
+
+    def makeConnection(self, transport: ITransport) -> None:
+        """
+        Begin to serve on *transport*. Our settings go out with what the client's own are answered with.
+        """
+        self._begin_on(transport, self)
+        self.gateway.opened(self)
+        self._wait_in(self.gateway.head)
+        if self._finishing:
+            self.finish_soon()
+
+    def connectionMade(self) -> None:
+        """
+        Do nothing: all is done in `makeConnection`.
+        """
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Take what the client sent.
+        """
+        if self._closing:
+            self._throw_away(data)
+            return
+        self._busy = True
+        try:
+            self.session.receive(data)
+            self._write_ready()
+        except Http2Error as error:
+            self._give_up(error.code)
+        except Exception:  # noqa: BLE001 - whatever it is, this connection must not hang for it
+            _log.failure("a request could not be handled; its connection is closed")
+            self.abort()
+        finally:
+            self._busy = False
+        self._settle()
+
+    def readConnectionLost(self) -> None:
+        """
+        Take note that the client sends no more; it still gets the answers to what it asked.
+        """
+        self._read_closed = True
+        if self._closing:
+            self.transport.loseConnection()
+            return
+        for stream in list(self.session.streams.values()):
+            if not stream.ended:
+                stream.refuse(400)
+        self._settle()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        Take note that the client is gone.
+        """
+        self._closing = True
+        self._wait_in(None)
+        self.gateway.closed(self)
+        if self.factory is not None:
+            self.factory.left()
+        self.session.leave_streams()
+
+    def pauseProducing(self) -> None:
+        """
+        Hold content back: the client isn't taking it.
+        """
+        self._client_paused = self.session.sender.held = True
+        if not self._busy:
+            self._settle()
+
+    def resumeProducing(self) -> None:
+        """
+        Go on with it.
+        """
+        self._client_paused = self.session.sender.held = False
+        self._backlog_bytes = 0
+        self.flush()
+
+    def stopProducing(self) -> None:
+        """
+        Do nothing: `connectionLost` comes too.
+        """
+
+    # -- the gateway's side
+
+    def finish_soon(self) -> None:
+        """
+        Close as soon as what is under way is answered.
+
+        What was sent into a connection that just closes, nobody sends again.
+        """
+        self._finishing = True
+        self.session.begin_drain()
+        self.flush()
+
+    def deadline_passed(self) -> None:
+        """
+        End what took too long.
+        """
+        queue, self._deadline = self._deadline, None
+        if self._closing or queue is self.gateway.write:
+            self.abort()
+        elif self.session.is_draining:
+            self.session.end_drain()
+            self.flush()
+        else:
+            self._give_up(ErrorCode.NO_ERROR)
+
+    # -- the session's side
+
+    def covers(self, host: bytes) -> bool:
+        """
+        Tell whether the connection's certificate stands for *host*.
+        """
+        return self._covers is None or self._covers(host)
+
+    def flush(self) -> None:
+        """
+        Write what is ready; while frames are being read, it is written after them.
+        """
+        if self._busy or self._closing:
+            return
+        self._busy = True
+        try:
+            self._write_ready()
+        finally:
+            self._busy = False
+        self._settle()
+
+    def flush_soon(self) -> None:
+        """
+        The same, but where other answers are awaited, together with those that come in this turn of the reactor.
+        """
+        if len(self.session.streams) <= 1:
+            self.flush()
+        elif not (self._busy or self._closing or self._is_due):
+            self._is_due = True
+            self.gateway.soon(self._flush_due)
+
+    # -- within
+
+    def _flush_due(self) -> None:
+        if self._is_due:
+            self.flush()
+
+    def _write_ready(self) -> None:
+        """
+        Write all that may be written now; a stream of which nothing is left may have more then.
+        """
+        session, self._is_due = self.session, False
+        out, emptied = session.sender.take()
+        while out:
+            if self._client_paused:
+                self._backlog_bytes += len(out)
+            self.transport.write(out)
+            session.wrote(len(out))
+            for outflow in emptied:
+                session.emptied(outflow.stream_id)
+            out, emptied = session.sender.take()
+
+    def _give_up(self, code: ErrorCode) -> None:
+        """
+        Say why, and close.
+        """
+        self._busy = True
+        try:
+            self.session.give_up(code)
+            self._write_ready()
+        finally:
+            self._busy = False
+        self._close(still_sending=code is not ErrorCode.NO_ERROR)
+
+    def _settle(self) -> None:
+        """
+        Bring reading and deadline in line with what is under way now; close when that is nothing, and no more may come.
+        """
+        if self._closing:
+            return
+        session = self.session
+        if (self._read_closed or session.is_ending) and not session.streams:
+            self._give_up(ErrorCode.NO_ERROR)
+            return
+        self._read(self._backlog_bytes <= WRITE_BYTES)
+        self._arm()
+
+    def _arm(self) -> None:
+        """
+        Set the deadline of what is waited for, unless a stream has it; who has no stream is idle, whatever it says.
+        """
+        gateway, session = self.gateway, self.session
+        queue: DeadlineQueue | None
+        if self._client_paused:
+            queue = gateway.write
+        elif session.is_draining:
+            queue = gateway.first
+        elif not session.streams:
+            queue = gateway.idle if session.was_used else gateway.head
+        else:
+            queue = gateway.head if session.reader.is_unfinished else None
+        progressed = queue is gateway.head and bool(session.streams) and not session.reader.in_block
+        if queue is not self._deadline or progressed:
+            self._wait_in(queue)

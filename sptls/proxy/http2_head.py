@@ -1,0 +1,186 @@
+"""
+An HTTP/2 request's decoded fields -> the same `RequestHead` that HTTP/1 has, or how they break the rules (RFC 9113 §8).
+
+What is allowed in a method, a target, a host and a field is `head`'s and `fields`' to say: the tracking service sees
+nothing by way of HTTP/2 that HTTP/1 would have refused, above all no line ends and no length but the real one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sptls.proxy.fields import NO_END, TOKEN, HeadError, read_content_length
+from sptls.proxy.head import MAX_FIELDS, TARGET, Malformed, RequestHead, check_method, expects_continue, host_of
+
+if TYPE_CHECKING:
+    from sptls.config import LimitsConfig
+    from sptls.proxy.fields import Fields, Seen
+
+_VERSION: Final = b"2.0"
+# RFC 9113 §8.3.1. `:protocol` (RFC 8441) is only for who was told that it may be sent.
+_PSEUDO_FIELDS: Final = frozenset({b":method", b":scheme", b":authority", b":path"})
+_CONNECTION_SPECIFIC: Final = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
+)
+_NOTED: Final = frozenset({b"content-length", b"cookie", b"expect", b"host", b"te"})
+_LOWER_TOKEN: Final = bytes(byte for byte in TOKEN if not 0x41 <= byte <= 0x5A)
+# What HTTP/1 has around a field: ": " and CRLF.
+_AROUND_FIELD_BYTES: Final = 4
+# RFC 9110 §5.6.3's white space. RFC 9113 §8.2.1 forbids it around a value; nginx forgives it, and so does HTTP/1.
+_WHITE: Final = b" \t"
+
+
+def request_head(fields: Fields, ends: bool, limits: LimitsConfig) -> RequestHead | Malformed:
+    """
+    Give the head that *fields* are; *ends*: no content follows.
+
+    Malformed requests are stream errors that may be answered (RFC 9113 §8.1.1): the connection goes on.
+    """
+    pseudo: dict[bytes, bytes] = {}
+    try:
+        return _request(pseudo, _take_pseudo_fields(fields, pseudo), ends, limits)
+    except HeadError as refused:
+        line = _request_line(pseudo.get(b":method", b""), pseudo.get(b":path", b""))
+        return Malformed(refused.status, refused.reason, line[:1024] if len(pseudo) > 1 else b"")
+
+
+def are_trailers(fields: Fields) -> bool:
+    """
+    Tell whether *fields* may stand after the content (RFC 9113 §8.1): they are dropped, but must be fields.
+    """
+    try:
+        _check_fields(fields)
+    except HeadError:
+        return False
+    return True
+
+
+def _take_pseudo_fields(fields: Fields, pseudo: dict[bytes, bytes]) -> Fields:
+    """
+    Put the pseudo-fields, which come first, into *pseudo*; give the others.
+    """
+    for at, (name, value) in enumerate(fields):
+        if name[:1] != b":":
+            return fields[at:]
+        if name in pseudo or name not in _PSEUDO_FIELDS:
+            raise HeadError(400, "a pseudo-field is there twice, or is none of a request's")
+        pseudo[name] = value
+    return []
+
+
+def _request(pseudo: dict[bytes, bytes], fields: Fields, ends: bool, limits: LimitsConfig) -> RequestHead:
+    method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
+    check_method(method)
+    if method == b"CONNECT":
+        raise HeadError(405, "CONNECT is for proxies of the client's choice")
+    _check_target(method, target, limits)
+    if pseudo.get(b":scheme", b"").lower() != b"https":
+        raise HeadError(400, "the scheme isn't https")
+    size = len(method) + len(target) + _check_fields(fields)
+    if size > limits.head_bytes:
+        raise HeadError(431, "the head is too large")
+    seen: Seen = {}
+    fields = _normal(fields, seen)
+    if len(fields) > MAX_FIELDS:
+        raise HeadError(431, "the head has too many fields")
+    authority = _authority(pseudo.get(b":authority"), seen.get(b"host"))
+    content_length = _content_length(seen.get(b"content-length"), ends, limits)
+    has_unknown_length = not ends and content_length is None
+    return RequestHead(
+        method,
+        target,
+        _VERSION,
+        fields,
+        host_of(authority),
+        authority,
+        target,
+        content_length,
+        has_unknown_length,
+        True,
+        b"expect" in seen
+        and expects_continue(seen[b"expect"], _VERSION)
+        and bool(has_unknown_length or (content_length and not ends)),
+        size,
+        _request_line(method, target),
+    )
+
+
+def _check_target(method: bytes, target: bytes, limits: LimitsConfig) -> None:
+    if len(target) > limits.target_bytes:
+        raise HeadError(414, "the request target is too long")
+    if target.translate(None, TARGET):
+        raise HeadError(400, "the request target has a control character")
+    if not target.startswith(b"/") and not (target == b"*" and method == b"OPTIONS"):
+        raise HeadError(400, "the request target isn't a path")
+
+
+def _check_fields(fields: Fields) -> int:
+    """
+    Refuse what is no field (RFC 9113 §8.2), and give the size that all would have in HTTP/1.
+
+    A pseudo-field behind another field is none: its colon isn't allowed.
+    """
+    if not fields:
+        return 0
+    names = b"".join([name for name, _ in fields])
+    values = b"".join([value for _, value in fields])
+    if names.translate(None, _LOWER_TOKEN):
+        raise HeadError(400, "a field name isn't a token in lower case")
+    if values.translate(None, NO_END):
+        raise HeadError(400, "a CR or LF, or a forbidden control character")
+    return len(names) + len(values) + _AROUND_FIELD_BYTES * len(fields)
+
+
+def _normal(fields: Fields, seen: Seen) -> Fields:
+    """
+    Give *fields* with the cookie's crumbs in one piece (RFC 9113 §8.2.3), and put those that are *_NOTED* into *seen*.
+    """
+    normal: Fields = []
+    cookie_at = -1
+    for name, value in fields:
+        if not name or name in _CONNECTION_SPECIFIC:
+            raise HeadError(400, "a field has no name, or is the connection's")
+        value = value.strip(_WHITE)  # noqa: PLW2901 - the same value without what isn't part of it
+        if name in _NOTED:
+            seen.setdefault(name, []).append(value)
+            if name == b"cookie" and len(seen[name]) == 1:
+                cookie_at = len(normal)
+            elif name == b"cookie":
+                continue
+            elif name == b"te" and value.lower() != b"trailers":
+                raise HeadError(400, "te has more than trailers")
+        normal.append((name, value))
+    if cookie_at >= 0:
+        normal[cookie_at] = (b"cookie", b"; ".join(seen[b"cookie"]))
+    return normal
+
+
+def _authority(authority: bytes | None, hosts: list[bytes] | None) -> bytes:
+    """
+    Give what the client calls us: `:authority`, or Host; both must say the same (RFC 9113 §8.3.1).
+    """
+    if hosts is None:
+        if authority is None:
+            raise HeadError(400, "neither :authority nor a Host field")
+        return authority
+    if len(hosts) > 1 or (authority is not None and authority.lower() != hosts[0].lower()):
+        raise HeadError(400, "more than one Host field, or another host than :authority's")
+    return hosts[0] if authority is None else authority
+
+
+def _content_length(lengths: list[bytes] | None, ends: bool, limits: LimitsConfig) -> int | None:
+    if lengths is None:
+        return None
+    length = read_content_length(lengths)
+    if 0 < limits.body_bytes < length:
+        raise HeadError(413, "the content is too large")
+    if ends and length:
+        raise HeadError(400, "Content-Length without content")
+    return length
+
+
+def _request_line(method: bytes, target: bytes) -> bytes:
+    """
+    Give the line that the access log has, as nginx writes it.
+    """
+    return b"%b %b HTTP/2.0" % (method, target)

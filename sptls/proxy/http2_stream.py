@@ -1,0 +1,378 @@
+"""
+The client's side of one HTTP/2 exchange: from the request's head to the answer's last byte and the access-log line.
+
+Passes content both ways no faster than it is taken: a client's window is widened as the upstream takes what came, and
+the upstream is paused while the client's window or its connection is full. Ends in one of four ways, each in one log
+line: the answer is complete; the client reset the stream, or left; the stream was reset by us, so that nobody takes a
+part for the whole. `http2` has the connection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from zope.interface import implementer
+
+from sptls.interfaces import IDownstream
+from sptls.proxy.exchange_log import CLIENT_LEFT, note
+from sptls.proxy.head import parse_response
+from sptls.proxy.headers import client_fields, error_page, for_upstream, own_response
+from sptls.proxy.http2_flow import Inflow, Outflow
+from sptls.proxy.http2_frames import ErrorCode, headers, reset, window_update
+from sptls.proxy.http2_head import are_trailers
+from sptls.proxy.route import Answer, Forward, Redirect
+
+if TYPE_CHECKING:
+    from sptls.deadlines import DeadlineQueue
+    from sptls.errors import UpstreamError
+    from sptls.interfaces import IUpstreamExchange
+    from sptls.proxy.fields import Fields
+    from sptls.proxy.head import RequestHead, ResponseHead
+    from sptls.proxy.http2_session import Http2Session
+    from sptls.proxy.route import Refuse, Site
+
+_CONTINUE: Final = [(b":status", b"100")]
+
+
+@implementer(IDownstream)
+class Http2Stream:
+    """
+    One exchange; *request* is None when the head was malformed, *request_line* is what is known of it.
+
+    *ended*: the client's side is complete.
+    """
+
+    __slots__ = (
+        "_began_seconds",
+        "_body_bytes",
+        "_content",
+        "_deadline",
+        "_fields",
+        "_inflow",
+        "_is_over",
+        "_owed_bytes",
+        "_received_bytes",
+        "_request",
+        "_request_line",
+        "_request_paused",
+        "_response_paused",
+        "_session",
+        "_started",
+        "_status",
+        "ended",
+        "outflow",
+        "upstream",
+    )
+
+    def __init__(
+        self, session: Http2Session, stream_id: int, request: RequestHead | None, request_line: bytes, *, ended: bool
+    ) -> None:
+        self._session, self._request, self._request_line, self.ended = session, request, request_line, ended
+        self._began_seconds = session.connection.gateway.seconds()
+        self.upstream: IUpstreamExchange | None = None
+        self.outflow = Outflow(stream_id, session.sender.initial_window_bytes)
+        self._inflow = Inflow()
+        # The answer's head, and content of it, that were not sent yet; *started* whether the head was.
+        self._fields: Fields | None = None
+        self._content, self._started, self._is_over = b"", False, False
+        self._status = self._body_bytes = 0
+        # Content that came, and how much of it the client's window must be widened by once the upstream goes on.
+        self._received_bytes = self._owed_bytes = 0
+        self._request_paused = self._response_paused = False
+        self._deadline: DeadlineQueue | None = None
+
+    # -- the connection's side
+
+    def begin(self, decision: Forward | Answer | Redirect | Refuse) -> None:
+        """
+        Do what `route` decided.
+        """
+        gateway, method = self._session.connection.gateway, b"GET" if self._request is None else self._request.method
+        if isinstance(decision, Forward):
+            self._forward(decision.site)
+        elif isinstance(decision, Answer):
+            self._send_page(
+                own_response(
+                    decision.status,
+                    decision.content_type,
+                    decision.content,
+                    method,
+                    keep_alive=True,
+                    date=gateway.date(),
+                )
+            )
+        elif isinstance(decision, Redirect):
+            location = decision.location
+            self._send_page(
+                error_page(decision.status, method, keep_alive=True, date=gateway.date(), location=location)
+            )
+        else:
+            self.refuse(decision.status)
+
+    def receive(self, data: bytes, flow_bytes: int, *, ends: bool) -> ErrorCode | None:
+        """
+        Take content, which takes *flow_bytes* of the window; give the code when the stream must be reset for it.
+        """
+        if self.ended:
+            return ErrorCode.STREAM_CLOSED
+        if not self._inflow.receive(flow_bytes):
+            return ErrorCode.FLOW_CONTROL_ERROR
+        self.ended = ends
+        self._received_bytes += len(data)
+        request, upstream = self._request, self.upstream
+        if upstream is None or request is None:
+            return None  # the answer is known without it
+        expected, limit = request.content_length, self._session.connection.gateway.limits.body_bytes
+        received = self._received_bytes
+        if expected is not None and (received > expected or (ends and received < expected)):
+            return ErrorCode.PROTOCOL_ERROR  # RFC 9113 §8.1.1
+        if 0 < limit < received:
+            self.refuse(413)
+            return None
+        if data:
+            upstream.send_data(data)
+        if ends:
+            if self.upstream is not None:
+                upstream.send_end()
+        else:
+            self._owed_bytes += flow_bytes
+            self._widen()
+        self._arm(progressed=bool(data))
+        return None
+
+    def receive_trailers(self, fields: Fields, *, ends: bool) -> ErrorCode | None:
+        """
+        Take the end of the content; trailers are dropped (RFC 9110 §6.5.1).
+        """
+        if not ends or not are_trailers(fields):
+            return ErrorCode.PROTOCOL_ERROR
+        return self.receive(b"", 0, ends=True)
+
+    def refuse(self, status: int) -> None:
+        """
+        End the exchange with an error page; if an answer has begun already, with the stream.
+        """
+        self._abandon()
+        if self._started:
+            self.break_off(ErrorCode.INTERNAL_ERROR)
+            return
+        gateway, request = self._session.connection.gateway, self._request
+        gateway.counters.error_pages += 1
+        method = b"GET" if request is None else request.method
+        self._send_page(error_page(status, method, keep_alive=True, date=gateway.date()))
+
+    def break_off(self, code: ErrorCode) -> None:
+        """
+        End the stream before its answer is complete.
+        """
+        self._session.sender.say(reset(self.outflow.stream_id, code))
+        if not self._started:
+            self._status = 400
+        self._end()
+        self._session.connection.flush()
+
+    def client_left(self) -> None:
+        """
+        Stop: the client wants no more of it, or is gone.
+        """
+        self._session.connection.gateway.counters.client_left += 1
+        if not self._started:
+            self._status = CLIENT_LEFT
+        self._end()
+
+    def emptied(self) -> None:
+        """
+        Go on: all that was ready has been sent.
+        """
+        if self.outflow.is_over:
+            self._complete()
+            return
+        if self._response_paused:
+            self._response_paused = False
+            if self.upstream is not None:
+                self.upstream.resume_response()
+        self._arm()
+
+    def deadline_passed(self) -> None:
+        """
+        End what took too long, with an answer where one can still be given.
+        """
+        queue, self._deadline = self._deadline, None
+        if queue is self._session.connection.gateway.write:
+            self._abandon()
+            self.break_off(ErrorCode.CANCEL)
+        else:
+            self.refuse(408)
+
+    # -- IDownstream
+
+    def response_head(self, head: ResponseHead) -> None:
+        """
+        Prepare the answer's head; it is sent with the first content.
+        """
+        self._status, self._fields = head.status, client_fields(head)
+
+    def response_data(self, data: bytes) -> None:
+        """
+        Add to what is ready to be sent.
+        """
+        self._body_bytes += len(data)
+        self._content = self._content + data if self._content else data
+
+    def response_flush(self) -> None:
+        """
+        Send what is ready.
+        """
+        self._send(ends=False)
+
+    def response_end(self) -> None:
+        """
+        Send the rest.
+        """
+        self.upstream = None
+        self._send(ends=True)
+
+    def response_failed(self, error: UpstreamError) -> None:
+        """
+        Answer with the error's status, or break off.
+        """
+        if not self._is_over and not self.outflow.ends:
+            self.upstream = None
+            self._session.connection.gateway.counters.upstream_errors += 1
+            self.refuse(error.status)
+
+    def pause_request(self) -> None:
+        """
+        Let the client send no more than its window has left.
+        """
+        self._request_paused = True
+        self._arm()
+
+    def resume_request(self) -> None:
+        """
+        Let it send again.
+        """
+        self._request_paused = False
+        self._widen()
+        self._arm()
+        self._session.connection.flush()
+
+    # -- within
+
+    def _forward(self, site: Site) -> None:
+        """
+        Pass the request's head on to *site*'s upstream.
+        """
+        session, request = self._session, self._request
+        if request is None:
+            raise AssertionError("a request without a head is only ever refused")
+        head_bytes = for_upstream(request, site, session.connection.peer, b"https")
+        upstream = session.connection.gateway.upstreams.exchange(site, head_bytes, request, self)
+        if self._is_over or self.outflow.ends:
+            return  # it failed, or was answered, at once
+        self.upstream = upstream
+        if request.expects_continue:
+            session.sender.say(headers(self.outflow.stream_id, session.encoder.encode(_CONTINUE), ends=False))
+        self._arm()
+
+    def _send_page(self, page: bytes) -> None:
+        """
+        Send a whole answer of our own, made for HTTP/1.
+        """
+        head = cast("ResponseHead", parse_response(page, len(page)))
+        self.response_head(head)
+        self._content = page[head.size :]
+        self._body_bytes = len(self._content)
+        self._send(ends=True)
+
+    def _send(self, *, ends: bool) -> None:
+        session, outflow = self._session, self.outflow
+        content, self._content = self._content, b""
+        if self._fields is not None:
+            is_all = ends and not content
+            block = session.encoder.encode(self._fields)
+            session.sender.say(headers(outflow.stream_id, block, ends=is_all))
+            self._fields, self._started = None, True
+            if is_all:
+                outflow.ends = outflow.is_over = True
+                self._complete()
+                session.connection.flush_soon()
+                return
+        if ends:
+            session.sender.put(outflow, content, ends=True)
+            session.connection.flush_soon()
+        else:
+            if content:
+                session.sender.put(outflow, content, ends=False)
+            session.connection.flush()
+        if outflow.has_to_send:
+            if self.upstream is not None and not self._response_paused:
+                self._response_paused = True
+                self.upstream.pause_response()
+            self._arm()
+
+    def _complete(self) -> None:
+        """
+        End the stream whose answer is complete; what the client may be sending yet is not wanted (RFC 9113 §8.1).
+        """
+        if not self.ended:
+            self._session.sender.say(reset(self.outflow.stream_id, ErrorCode.NO_ERROR))
+        self._session.answered()
+        self._end()
+
+    def _end(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        self._abandon()
+        self._wait_in(None)
+        unsent = len(self.outflow.waiting) + len(self._content)
+        self._session.stream_over(self)
+        note(
+            self._session.connection,
+            self._request,
+            self._request_line,
+            self._status,
+            self._body_bytes - unsent,
+            self._began_seconds,
+        )
+
+    def _abandon(self) -> None:
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.abandon()
+        if not self._started:
+            self._fields, self._content, self._body_bytes = None, b"", 0
+
+    def _widen(self) -> None:
+        """
+        Let the client send as much as the upstream has taken.
+        """
+        if not self._request_paused and not self.ended:
+            owed, self._owed_bytes = self._owed_bytes, 0
+            increment = self._inflow.take(owed)
+            if increment:
+                self._session.sender.say(window_update(self.outflow.stream_id, increment))
+
+    def _arm(self, *, progressed: bool = False) -> None:
+        """
+        Set the deadline of what is waited for, if it is the client; content counts as progress.
+        """
+        gateway, outflow = self._session.connection.gateway, self.outflow
+        if self._is_over:
+            queue = None
+        elif outflow.has_to_send:
+            queue = gateway.write
+        elif not (self.ended or self._request_paused or outflow.ends):
+            queue = gateway.body
+        else:
+            queue = None
+        if queue is not self._deadline or progressed:
+            self._wait_in(queue)
+
+    def _wait_in(self, queue: DeadlineQueue | None) -> None:
+        if self._deadline is not None and self._deadline is not queue:
+            self._deadline.clear(self)
+        if queue is not None:
+            queue.set(self)
+        self._deadline = queue
