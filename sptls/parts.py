@@ -32,7 +32,7 @@ from sptls.proxy.upstream import Upstreams
 from sptls.proxy.upstream_tcp import TcpConnector
 from sptls.tls.client import TlsClient
 from sptls.tls.contexts import HTTP_2
-from sptls.tls.server import TlsServer
+from sptls.tls.server import ACME_TLS, TlsServer
 
 if TYPE_CHECKING:
     import socket
@@ -109,6 +109,8 @@ class Parts:
         )
 
         def protocol_for(alpn: bytes) -> Any:
+            if alpn == ACME_TLS:  # the CA has seen the certificate; nothing else is said (RFC 8737 §3)
+                return None
             return Http2(gateway) if alpn == HTTP_2 else Http1(gateway)
 
         tls = TlsServer(

@@ -18,6 +18,7 @@ from sptls.keeping import trust_roots
 from sptls.names import HostName
 from sptls.parts import DRAIN_SECONDS, Parts, upstreams_of
 from sptls.proxy.http1 import Http1
+from sptls.proxy.http2 import Http2
 from tests.doubles import InlineReactor
 from tests.proxy.wire import Wire, logged
 
@@ -96,3 +97,13 @@ def test_drain_that_is_over_says_how_many_were_cut_off(tmp_path: Path) -> None:
     assert None is draining.result
     assert ["1 connections were cut off after 10.0 s"] == [text for level, text in events if level == "warn"]
     assert transport.aborted
+
+
+def test_protocol_is_what_was_agreed(tmp_path: Path) -> None:
+    """
+    HTTP/2 where the client took it, HTTP/1.1 without ALPN too, and nothing on a CA's validation.
+    """
+    protocol_for = _made(_config(tmp_path)).tls._protocol_for
+    assert [Http2, Http1, Http1, type(None)] == [
+        type(protocol_for(alpn)) for alpn in (b"h2", b"http/1.1", b"", b"acme-tls/1")
+    ]

@@ -1,7 +1,7 @@
 """
 The tracking services: all upstreams and their connections.
 
-The door of this part: `http1` (and later `http2`) hand requests in here and hear of the answer through `IDownstream`.
+The door of this part: `http1` and `http2` hand requests in here and hear of the answer through `IDownstream`.
 `upstream_origin` has one upstream's connections, `upstream_http1` what happens on one, `resolver` the addresses. How
 a connection is made is not decided here: `IUpstreamConnector`.
 """
