@@ -31,6 +31,7 @@ DEFAULT_PORTS: Final[Mapping[str, int]] = {"https": 443, "http": 80}
 
 KeyType = Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-4096"]
 ChallengeType = Literal["tls-alpn-01", "http-01"]
+PrecheckMode = Literal["off", "advise", "require"]
 TlsPolicy = Literal["intermediate", "modern", "compatible"]
 LogFormat = Literal["combined", "json"]
 
@@ -133,7 +134,9 @@ class AcmeConfig:
     A CA: *directory* is a URL, or "internal"; *trust* is a PEM file with extra roots for its HTTPS.
 
     *contact* holds e-mail addresses, without ``mailto:``; *challenges* only types whose socket is configured; *profile*
-    is one of those that the CA's directory offers, "" for the CA's own choice.
+    is one of those that the CA's directory offers, "" for the CA's own choice. With *precheck* "advise" a name's DNS is
+    looked at after it failed, with "require" before its order, by *resolver* (None: the system's) and against the IP
+    *addresses* that reach this proxy (none: not compared).
     """
 
     directory: str = DIRECTORIES["letsencrypt"]
@@ -145,6 +148,9 @@ class AcmeConfig:
     eab: ExternalAccountBinding | None = None
     profile: str = ""
     limits: CaLimits = CaLimits()
+    precheck: PrecheckMode = "advise"
+    resolver: Address | None = None
+    addresses: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -226,6 +232,7 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "limits.upstream_head_seconds": (0.1, 3600),
     # Under a second no shell has started; what runs for over an hour is no reload.
     "deploy.command_seconds": (1, 3600),
+    "notify.command_seconds": (1, 3600),
 }
 
 
@@ -252,6 +259,19 @@ class DeployConfig:
     webroot: Path | None = None
     command: tuple[str, ...] = ()
     # `nginx -t && systemctl reload nginx` takes 0.1 s, copying to another machine a few; a minute is a hang.
+    command_seconds: float = 60.0
+
+
+@attrs.frozen
+class NotifyConfig:
+    """
+    Who is warned of certificates that fail or expire: *command*, a program's absolute path and its arguments, and
+    *webhook*, a URL, which may have a token in it; "" for none.
+    """
+
+    command: tuple[str, ...] = ()
+    webhook: str = attrs.field(default="", repr=False)
+    # Mail is handed over in a second; what asks a pager's service takes ten at the worst.
     command_seconds: float = 60.0
 
 
@@ -289,6 +309,7 @@ class Config:
     limits: LimitsConfig = LimitsConfig()
     log: LogConfig = LogConfig()
     deploy: DeployConfig = DeployConfig()
+    notify: NotifyConfig = NotifyConfig()
     domains_file: Path | None = None
     renew_only: bool = False
     more_cas: tuple[AcmeConfig, ...] = ()

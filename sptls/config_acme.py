@@ -85,6 +85,12 @@ def _ca(look: Inspection, place: str, table: AcmeTable, listen: ListenConfig, *,
         eab=_eab(look, f"{place}.eab", table.eab),
         profile=table.profile,
         limits=_limits(look, f"{place}.limits", table.limits),
+        precheck=table.precheck or default.precheck,
+        resolver=look.take(f"{place}.resolver", table.resolver or None, config_values.name_server),
+        addresses=tuple(
+            address
+            for _, address in look.take_each(f"{place}.addresses", table.addresses or (), config_values.ip_address)
+        ),
     )
 
 

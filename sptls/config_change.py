@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from sptls.names import HostName
 
 # The tables and keys whose new value is in force at once; domains are told by name.
-_LIVE: Final = ("listen.default_name", "tls", "acme", "handshake", "deploy", "domains_file")
+_LIVE: Final = ("listen.default_name", "tls", "acme", "handshake", "deploy", "notify", "domains_file")
 # Those that keep their old value until a restart.
 _FIXED: Final = ("renew_only", "state_dir", "listen.https", "listen.http", "listen.admin", "limits", "log")
 # Those of both that are told key by key.
-_TABLES: Final = frozenset({"tls", "acme", "handshake", "deploy", "limits", "log"})
+_TABLES: Final = frozenset({"tls", "acme", "handshake", "deploy", "notify", "limits", "log"})
 
 
 @attrs.frozen
@@ -60,6 +60,7 @@ def change(old: Config, new: Config) -> ConfigChange:
         more_cas=tuple(more_cas),
         handshake=new.handshake,
         deploy=deploy,
+        notify=new.notify,
     )
     before = {domain.name: domain for domain in old.domains}
     after = {domain.name: domain for domain in config.domains}

@@ -13,7 +13,7 @@ from sptls.config import DeployConfig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sptls.config_file import DeployTable, Strings
+    from sptls.config_file import DeployTable
     from sptls.config_inspection import Inspection
 
 
@@ -32,7 +32,7 @@ def deploy(look: Inspection, table: DeployTable, state_dir: Path, *, renew_only:
         why = "the proxy answers http-01 itself, on listen.http; leave it out, or run with --renew-only"
         look.note("deploy.webroot", f"goes with --renew-only only: {why}")
     _check_apart(look, directory, webroot, state_dir)
-    return DeployConfig(directory, webroot, _command(look, table.command), table.command_seconds)
+    return DeployConfig(directory, webroot, look.command("deploy.command", table.command), table.command_seconds)
 
 
 def _check_apart(look: Inspection, directory: Path | None, webroot: Path | None, state_dir: Path) -> None:
@@ -46,19 +46,3 @@ def _check_apart(look: Inspection, directory: Path | None, webroot: Path | None,
     for place, keys in (("deploy.directory", directory), ("state_dir", state_dir)):
         if keys is not None and (webroot == keys or webroot in keys.parents):
             look.note(place, "lies in deploy.webroot: the server there would give private keys to everyone")
-
-
-def _command(look: Inspection, words: Strings) -> tuple[str, ...]:
-    """
-    Give the words of the command, its program found: that it is missing is said now, not in two months' time.
-    """
-    if words and words[0] == "":
-        look.note("deploy.command[0]", "must name a program")
-        return ()
-    given = tuple(word for word in words if word is not None)
-    for index, word in enumerate(words):
-        if index and word is not None and "\0" in word:
-            look.note(f"deploy.command[{index}]", "a program can't be given a NUL character")
-    if not words or words[0] is None:
-        return ()
-    return (look.program("deploy.command[0]", given[0]), *given[1:])

@@ -22,7 +22,17 @@ from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn
 
-from sptls.config import ChallengeType, DeployConfig, HandshakeConfig, KeyType, LimitsConfig, LogConfig, TlsConfig
+from sptls.config import (
+    ChallengeType,
+    DeployConfig,
+    HandshakeConfig,
+    KeyType,
+    LimitsConfig,
+    LogConfig,
+    NotifyConfig,
+    PrecheckMode,
+    TlsConfig,
+)
 from sptls.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
@@ -87,6 +97,9 @@ class AcmeTable:
     eab: EabTable = EabTable()
     profile: str = ""
     limits: CaLimitsTable = CaLimitsTable()
+    precheck: PrecheckMode | None = None
+    resolver: str | None = None
+    addresses: Strings | None = None
 
 
 @attrs.frozen
@@ -125,6 +138,17 @@ class DeployTable:
     command_seconds: float = DeployConfig().command_seconds
 
 
+@attrs.frozen
+class NotifyTable:
+    """
+    ``[notify]``.
+    """
+
+    command: Strings = ()
+    webhook: str | None = None
+    command_seconds: float = NotifyConfig().command_seconds
+
+
 Workers = int | Literal["auto"] | None
 Domain = str | DomainTable | None
 CaTables = AcmeTable | tuple[AcmeTable | None, ...]
@@ -148,6 +172,7 @@ class File:
     limits: LimitsConfig = attrs.Factory(LimitsConfig)
     log: LogConfig = attrs.Factory(LogConfig)
     deploy: DeployTable = DeployTable()
+    notify: NotifyTable = NotifyTable()
 
 
 def read(text: str) -> tuple[File, tuple[Fault, ...]]:

@@ -179,6 +179,21 @@ class Inspection:
             self.note(place, f"{_shown(path)} can't be run: {where}")
         return program or word
 
+    def command(self, place: str, words: Strings) -> tuple[str, ...]:
+        """
+        Give the words of the command at *place*, its program found: that it is missing is said now, not when it is run.
+        """
+        if words and words[0] == "":
+            self.note(f"{place}[0]", "must name a program")
+            return ()
+        given = tuple(word for word in words if word is not None)
+        for index, word in enumerate(words):
+            if index and word is not None and "\0" in word:
+                self.note(f"{place}[{index}]", "a program can't be given a NUL character")
+        if not words or words[0] is None:
+            return ()
+        return (self.program(f"{place}[0]", given[0]), *given[1:])
+
     def _note_unreadable(self, place: str, path: Path | None, reason: str) -> None:
         self.note(place, f"{_shown(path)} can't be read: {reason}")
 

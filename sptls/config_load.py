@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from sptls import config_acme, config_deploy, config_domains, config_file
+from sptls import config_acme, config_deploy, config_domains, config_file, config_values
 from sptls.config import (
     RANGES,
     STATE_DIR,
@@ -24,6 +24,7 @@ from sptls.config import (
     DomainConfig,
     ListenConfig,
     LogConfig,
+    NotifyConfig,
 )
 from sptls.config_file import AcmeTable, DomainTable
 from sptls.config_inspection import Inspection
@@ -150,6 +151,11 @@ def _config(look: Inspection, file: File, overrides: Overrides, *, foreground: b
         limits=file.limits,
         log=_log(look, file.log, foreground=foreground),
         deploy=deploy,
+        notify=NotifyConfig(
+            command=look.command("notify.command", file.notify.command),
+            webhook=look.take("notify.webhook", file.notify.webhook or None, config_values.webhook) or "",
+            command_seconds=file.notify.command_seconds,
+        ),
         domains_file=domains_file,
         renew_only=renew_only,
         more_cas=tuple(more_cas),

@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
-from sptls.config import DEFAULT_PORTS, DIRECTORIES, INTERNAL_DIRECTORY, UNLIMITED, Rate
+from sptls.config import DEFAULT_PORTS, DIRECTORIES, INTERNAL_DIRECTORY, UNLIMITED, Address, Rate
 from sptls.config_file import did_you_mean, shown
 from sptls.names import HostName
 
@@ -83,6 +83,27 @@ def directory(text: str) -> str:
     return text
 
 
+def webhook(text: str) -> str:
+    """
+    Give the URL of a webhook that *text* spells.
+
+    Raises:
+        ValueError: it is not an https URL, nor an http one of this machine.
+    """
+    url = _url(text)
+    host = _host(url.hostname or "")
+    if url.scheme != "https" and not _is_loopback(host):
+        raise ValueError("must be an https URL: http is for 'localhost' and loopback addresses only")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def contact(text: str) -> str:
     """
     Give the e-mail address that *text* spells, with or without ``mailto:``.
@@ -112,6 +133,32 @@ def rate(text: str) -> Rate:
     if seconds > _LONGEST_RATE_SECONDS:
         raise ValueError(f"{shown(text)} is about more than 7 days; write what it comes to in a week")
     return Rate(int(match["count"]), seconds)
+
+
+def name_server(text: str) -> Address:
+    """
+    Give where the DNS server that *text* names listens, such as ``127.0.0.1:53``.
+
+    Raises:
+        ValueError: it is not one IP address with a port.
+    """
+    server = Address.parse(text)
+    if not server.host or not server.port:
+        raise ValueError(f"{shown(text)} names no DNS server: write its IP address and port, such as '127.0.0.1:53'")
+    return server
+
+
+def ip_address(text: str) -> str:
+    """
+    Give the IP address that *text* spells, in its one spelling.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"{shown(text)} is not an IP address such as '192.0.2.1' or '2001:db8::1'") from None
 
 
 def _url(text: str) -> SplitResult:

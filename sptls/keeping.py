@@ -10,16 +10,25 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from sptls.alerts.channels import make_channels
+from sptls.alerts.watch import CertificateWatch
+from sptls.certs.copies import DailyCopies, exported
 from sptls.certs.records import Loaded
+from sptls.certs.renewal_information import RenewalQuestions
 from sptls.certs.renewer import Renewer
+from sptls.certs.rescue import rescued
 from sptls.certs.schema import STORE_FILE
 from sptls.certs.store import Store, WorkerThread
+from sptls.certs.warning_rules import subject_of
 from sptls.clock import wall_time
+from sptls.deploy import plan
 from sptls.deploy.deployer import Deployer
 from sptls.deploy.webroot import WebrootResponder
 from sptls.issuing import LateAcmeIssuer, make_authority, make_issuer
+from sptls.precheck import Precheck
 from sptls.proxy.http01 import Http01Responder
 from sptls.threads import daemon_thread
 from sptls.tls.alpn_challenge import TlsAlpn01Responder
@@ -31,10 +40,15 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from pathlib import Path
 
+    from sptls.alerts.channels import Channel
     from sptls.certs.authority import Authority
     from sptls.certs.bundle import CertificateBundle
-    from sptls.config import AcmeConfig, Config
+    from sptls.certs.warning_rules import Subject
+    from sptls.config import AcmeConfig, Config, NotifyConfig
     from sptls.names import HostName
+    from sptls.threads import InThread
+
+_log = Logger()
 
 # What is trusted beside the system's roots, by the file that says so; None: nothing more.
 TrustRoots = dict["Path | None", Any]
@@ -74,9 +88,15 @@ class Keeping:
     deployer: Deployer
     authorities_for: Callable[[Config], list[Authority]]
     authorities: list[Authority]
+    precheck: Precheck
     renewer: Renewer
     contexts: ContextCache
     served: ServedCertificates
+    questions: RenewalQuestions
+    watch: CertificateWatch
+    copies: DailyCopies
+    on_disk: InThread
+    draw: Callable[[], float]
     former: list[Authority] = attrs.field(factory=list)
 
     @classmethod
@@ -107,12 +127,22 @@ class Keeping:
         def issued(name: HostName, bundle: CertificateBundle) -> None:
             served.replace(name, bundle)
             deployer.changed(name, bundle)
+            questions.changed(name)
+            watch.changed(name)
 
         def failed(name: HostName, until: Any, _: str) -> None:
             served.fail(name, until)
+            watch.changed(name)
+
+        def subject(name: HostName) -> Subject | None:
+            return subject_of(name, renewer.state(name), served.bundle_for(name))
+
+        def channels(notify: NotifyConfig) -> list[Channel]:
+            return make_channels(reactor, notify, trust[None], daemon_thread(reactor, "notify"))
 
         authorities = authorities_for(config)
-        renewer = Renewer(authorities, store, reactor, wall_time, draw, issued=issued, failed=failed)
+        precheck = Precheck(reactor, store, config.cas)
+        renewer = Renewer(authorities, store, reactor, wall_time, draw, issued=issued, failed=failed, look=precheck)
         contexts = ContextCache(config.tls.policy, CONTEXTS_KEPT, reactor.seconds)
         served = ServedCertificates(
             config.domains,
@@ -122,8 +152,11 @@ class Keeping:
             renewer.want,
             lambda name, error: renewer.damaged(name, str(error)),
         )
+        questions = RenewalQuestions(renewer, store, reactor, wall_time, draw)
+        watch = CertificateWatch(config.notify, store, subject, channels, reactor=reactor, wall_clock=wall_time)
         return cls(
-            store, threads, http01, alpn01, deployer, authorities_for, authorities, renewer, contexts, served
+            store, threads, http01, alpn01, deployer, authorities_for, authorities, precheck, renewer, contexts, served,
+            questions, watch, DailyCopies(store, reactor), on_disk, draw,
         )  # fmt: skip
 
     async def start(self, config: Config, ending: AsyncExitStack, only: frozenset[HostName] | None) -> None:
@@ -135,7 +168,9 @@ class Keeping:
         """
         await self.store.open()
         ending.push_async_callback(self.store.close)
-        loaded = await self.store.load()
+        loaded = await self._rescued(config, await self.store.load())
+        self.copies.start()
+        ending.push_async_callback(self.copies.stop)
         self.threads.start()
         ending.callback(self.threads.stop)
         ending.push_async_callback(self._close_issuers)
@@ -147,6 +182,11 @@ class Keeping:
         ending.push_async_callback(self.deployer.stop)
         self.renewer.start(names if only is None else only.intersection(names), loaded)
         ending.push_async_callback(self.renewer.stop)
+        if only is None:  # or somebody waits for these names, and nothing else is our concern
+            self.questions.start(names, loaded.advices)
+            ending.push_async_callback(self.questions.stop)
+            self.watch.start([domain.name for domain in config.domains], loaded.warned)
+            ending.push_async_callback(self.watch.stop)
 
     async def changed(self, old: Config, new: Config) -> Callable[[], None]:
         """
@@ -163,6 +203,7 @@ class Keeping:
 
         def go_over() -> None:
             self.contexts.set_policy(new.tls.policy)
+            self.precheck.configure(new.cas)
             self.served.set_domains(new.domains, new.listen.default_name)
             self.deployer.set_names(names)
             self.deployer.configure(new.deploy)
@@ -173,8 +214,30 @@ class Keeping:
                 self.authorities = authorities
                 self.renewer.set_authorities(authorities)
             self.renewer.set_names(names, loaded)
+            self.questions.set_names(names, loaded.advices)
+            self.watch.set_names([domain.name for domain in new.domains], loaded.warned)
+            self.watch.configure(new.notify)
 
         return go_over
+
+    async def _rescued(self, config: Config, loaded: Loaded) -> Loaded:
+        """
+        Give what is *loaded*, with certificates that it lacks taken from the files that were deployed.
+        """
+        missing = [name for name in ordered_names(config) if name not in loaded.certificates]
+        directory = config.deploy.directory
+        if directory is None or not missing:
+            return loaded
+        files = {
+            name: (directory / name.text / plan.FULLCHAIN, directory / name.text / plan.PRIVATE_KEY) for name in missing
+        }
+        bundles = await self.on_disk(lambda: exported(files))
+        certificates = dict(loaded.certificates)
+        for found in rescued(missing, bundles, wall_time(), directory=config.acme.directory, fraction=self.draw()):
+            await self.store.put_certificate(found)
+            certificates[found.name] = found
+            _log.info("{name}: its certificate came from {directory}", name=found.name, directory=directory)
+        return attrs.evolve(loaded, certificates=certificates)
 
     async def _close_issuers(self) -> None:
         for authority in (*self.former, *self.authorities):

@@ -123,10 +123,9 @@ class Reloading:
         return _Prepared(change, own, trust_roots(config))
 
     def _refuse(self, faults: tuple[str, ...]) -> None:
-        _log.error(
-            "the configuration was read again and can't be used; the old one stays in force:{faults}",
-            faults="".join(f"\n  {fault}" for fault in faults),
-        )
+        _log.error("the configuration was read again and can't be used; the old one stays in force")
+        for fault in faults:  # a line each: in the log, a line's end within an event is written as \n
+            _log.error("can't be used: {fault}", fault=fault)
         self._told(Reading(wall_time(), faults=faults))
 
 

@@ -20,7 +20,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
-from sptls import startup
+from sptls import hang_up, startup
 from sptls.certs.own import OwnCertificates
 from sptls.certs.schema import STORE_FILE
 from sptls.clock import run_on_monotonic_time, wall_time
@@ -231,7 +231,8 @@ class Sptls(Service):
                 before(number, frame)
 
         signal.signal(signal.SIGUSR1, reopen)
-        if not (self._process.foreground and sys.stdin is not None and sys.stdin.isatty()):
+        if hang_up.asks_to_read_again(foreground=self._process.foreground):
+            self._is_reload_due = hang_up.was_sent()
             signal.signal(signal.SIGHUP, lambda _number, _frame: self._reactor.callFromThread(self.reload))
 
     def reload(self) -> None:

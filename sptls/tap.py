@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from twisted.python import usage
 
+from sptls import hang_up
 from sptls.config_load import Overrides
 from sptls.config_source import ConfigSource
 from sptls.errors import ConfigError, StartError
@@ -98,12 +99,15 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
     Raises:
         SystemExit: 2 for faults of the configuration, 1 when the daemon can't start; standard error says why.
     """
+    settings = options.parent or {}
+    # Before the imports: a reload must not end a daemon that is about to serve.
+    hang_up.remember(foreground=bool(settings["nodaemon"]))
     from twisted.internet import reactor
 
     from sptls import service
     from sptls.startup import ProcessSettings
 
-    process = ProcessSettings.from_twistd(options.parent or {}, log_json=bool(options["log-json"]))
+    process = ProcessSettings.from_twistd(settings, log_json=bool(options["log-json"]))
     try:
         if options["demo"]:
             from sptls.demo import service as demo

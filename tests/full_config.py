@@ -25,6 +25,7 @@ FULL = """
     upstream = {url = "https://u.example", host = "upstream", trust = "ok.pem"}
     log = {access = "access", format = "json"}
     deploy = {directory = "deploy", command = ["ok-reload", "--now"], command_seconds = 8}
+    notify = {command = ["ok-mail", "root"], webhook = "https://hook.example/token", command_seconds = 9}
     [acme]
     directory = "https://ca.example/dir"
     contact = ["ops@example.com"]
@@ -34,6 +35,9 @@ FULL = """
     key_type = "rsa-2048"
     profile = "shortlived"
     eab = {kid = "kid", hmac_key_file = "ok.key"}
+    precheck = "require"
+    resolver = "[::1]:5353"
+    addresses = ["192.0.2.1", "2001:DB8::1"]
     limits = {orders = "300 per 3h", certificates_per_domain = "off", certificates_per_name = "5 per 7d"}
     [limits]
     head_bytes = 2048

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sptls.config import RANGES, Address, Config, DeployConfig, HandshakeConfig, LimitsConfig, UpstreamConfig
+from sptls.config import RANGES, Address, Config, DeployConfig, HandshakeConfig, LimitsConfig, NotifyConfig, UpstreamConfig
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,7 @@ def test_every_number_has_a_range_that_holds_its_default() -> None:
     defaults = {f"limits.{key}": value for key, value in attrs.asdict(LimitsConfig()).items()}
     defaults |= {f"handshake.{key}": value for key, value in attrs.asdict(HandshakeConfig()).items()}
     defaults["deploy.command_seconds"] = DeployConfig().command_seconds
+    defaults["notify.command_seconds"] = NotifyConfig().command_seconds
     assert set(RANGES) == set(defaults)
     assert [] == [key for key, (least, most) in RANGES.items() if not least <= defaults[key] <= most]
 

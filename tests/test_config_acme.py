@@ -55,6 +55,7 @@ def test_an_array_is_several_cas_in_order() -> None:
     ("text", "fault"),
     [
         ("acme = 3", "acme: expected a table, or an array of tables"),
+        ("acme = {challenges = ['dns-01', 'http-01']}", "acme.challenges[0]: 'dns-01' is none of"),
         ("acme = []", "acme: must hold at least one CA"),
         ("acme = [3, {agree_to_terms = true}]", "acme[0]: expected a table, not a whole number"),
         (f"{FIRST}{OTHER}key_type = 'dsa'", "acme[1].key_type: 'dsa' is none of"),

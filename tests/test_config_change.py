@@ -22,6 +22,7 @@ from sptls.config import (
     LimitsConfig,
     ListenConfig,
     LogConfig,
+    NotifyConfig,
     TlsConfig,
     UpstreamConfig,
 )
@@ -113,6 +114,7 @@ def test_all_that_belongs_to_a_domain_is_live(changed: DomainConfig) -> None:
         ({"domains_file": Path("/names.txt")}, ("domains_file",)),
         ({"listen": ListenConfig(default_name=B)}, ("listen.default_name",)),
         ({"deploy": DeployConfig(Path("/live"), None, ("/x",))}, ("deploy.directory", "deploy.command")),
+        ({"notify": NotifyConfig(("/x",), "https://hook.example/")}, ("notify.command", "notify.webhook")),
         (
             {"acme": AcmeConfig("internal", contact=("a@b.c",), challenges=("http-01",), key_type="rsa-4096")},
             ("acme.directory", "acme.contact", "acme.challenges", "acme.key_type"),

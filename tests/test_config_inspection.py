@@ -211,3 +211,29 @@ def test_a_program_that_is_not_there_is_a_fault(word: str, fault: str) -> None:
     look = inspection()
     look.program("a", word)
     assert [fault] == faults(look)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected", "found"),
+    [
+        ((), (), []),
+        (("ok-run", "", "a b"), ("/usr/bin/ok-run", "", "a b"), []),
+        (("", "x"), (), ["a[0]: must name a program"]),
+        ((None, "x"), (), []),
+        (("ok-run", None, "x"), ("/usr/bin/ok-run", "x"), []),
+        (("ok-run", "\0"), ("/usr/bin/ok-run", "\0"), ["a[1]: a program can't be given a NUL character"]),
+        (("gone",), ("gone",), ["a[0]: 'gone' can't be run: no such program on the PATH"]),
+    ],
+)
+def test_a_command_is_a_program_and_its_words(
+    words: tuple[str | None, ...], expected: tuple[str, ...], found: list[str]
+) -> None:
+    """
+    Words after the first are left alone; one that was no string has its fault already.
+    """
+    look = inspection()
+    assert expected == look.command("a", words)
+    if found:
+        assert found == faults(look)
+    else:
+        look.end()

@@ -24,6 +24,7 @@ from sptls.config import (
     LimitsConfig,
     ListenConfig,
     LogConfig,
+    NotifyConfig,
     Rate,
     TlsConfig,
     UpstreamConfig,
@@ -99,11 +100,15 @@ def test_every_key_reaches_the_configuration() -> None:
             profile="shortlived",
             eab=ExternalAccountBinding("kid", BASE / "ok.key"),
             limits=CaLimits(Rate(300, 10800), UNLIMITED, Rate(5, 604800)),
+            precheck="require",
+            resolver=Address("::1", 5353),
+            addresses=("192.0.2.1", "2001:db8::1"),
         ),
         handshake=HandshakeConfig(5),
         limits=LimitsConfig(2048, 1024, 1, 2, 3, 4, 5, 6, 7),
         log=LogConfig("/etc/sptls/access", "json"),
         deploy=DeployConfig(BASE / "deploy", None, ("/usr/bin/ok-reload", "--now"), 8),
+        notify=NotifyConfig(("/usr/bin/ok-mail", "root"), "https://hook.example/token", 9),
         domains_file=BASE / "ok.txt",
     )
     assert expected == loaded(FULL)

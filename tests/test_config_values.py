@@ -203,6 +203,41 @@ def test_what_is_no_rate_or_too_long_a_one_is_refused(text: str, reason: str) ->
         config_values.rate(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://hook.example/services/T0/token?x=1",
+        "https://192.0.2.1:8443/",
+        "http://127.0.0.1:9000/warn",
+        "http://[::1]/",
+        "http://localhost/",
+    ],
+)
+def test_a_webhook_is_an_https_url_or_this_machines(text: str) -> None:
+    """
+    It is left as it is: a path and a query are the service's own.
+    """
+    assert text == config_values.webhook(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("http://hook.example/secret", "must be an https URL"),
+        ("http://192.0.2.1/secret", "must be an https URL"),
+        ("ftp://hook.example/secret", "not a URL such as"),
+        ("https://user:secret@hook.example/", "must not hold a user name"),
+        ("hook.example/secret\n", "is not a URL"),
+    ],
+)
+def test_another_webhook_is_refused(text: str, reason: str) -> None:
+    """
+    Warnings name customers, and the token in the path is a secret.
+    """
+    with pytest.raises(ValueError, match=reason):
+        config_values.webhook(text)
+
+
 @given(st.text() | st.text("htps:/.@[]%?#a1-*", max_size=20).map("https://".__add__))
 def test_any_text_gives_a_value_or_a_value_error(text: str) -> None:
     """
@@ -218,3 +253,30 @@ def test_any_text_gives_a_value_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert origin == config_values.origin(UpstreamConfig(*origin).url)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("127.0.0.1:53", ("127.0.0.1", 53)), ("[::1]:5353", ("::1", 5353))])
+def test_a_name_server_is_an_address_and_a_port(text: str, expected: tuple[str, int]) -> None:
+    """
+    Where it listens.
+    """
+    server = config_values.name_server(text)
+    assert expected == (server.host, server.port)
+
+
+@pytest.mark.parametrize("text", ["", ":53", "127.0.0.1:0", "127.0.0.1", "dns.example:53"])
+def test_anything_else_is_no_name_server(text: str) -> None:
+    """
+    Every address can't be asked, nor a name without one.
+    """
+    with pytest.raises(ValueError, match=r"DNS server|is not an address"):
+        config_values.name_server(text)
+
+
+def test_an_ip_address_has_one_spelling() -> None:
+    """
+    It is compared with what the DNS says.
+    """
+    assert ("192.0.2.1", "2001:db8::1") == tuple(map(config_values.ip_address, ("192.0.2.1", "2001:DB8:0::1")))
+    with pytest.raises(ValueError, match="is not an IP address"):
+        config_values.ip_address("192.0.2.1/24")

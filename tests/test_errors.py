@@ -10,6 +10,7 @@ import inspect
 import pytest
 
 from sptls import errors
+from sptls.certs.diagnosis import Diagnosis, Finding, Who
 from sptls.errors import (
     AcmeError,
     AcmeProblem,
@@ -28,6 +29,7 @@ from sptls.errors import (
     MalformedBody,
     NotRevocable,
     OrderCancelled,
+    PrecheckFailed,
     Scope,
     SptlsError,
     StartError,
@@ -56,6 +58,10 @@ ALL = [
         "/etc/tls/a/privkey.pem can't be put in place: the disk is full; free some space",
     ),
     (DaemonNotRunning("/var/lib/sptls"), "no sptls daemon is running with the state directory /var/lib/sptls"),
+    (
+        PrecheckFailed("a.example", (Finding(Diagnosis("x", Who.CUSTOMER, "no such name", "make it"), True),)),
+        "a.example was not ordered, the CA could not validate it: no such name",
+    ),
     (ControlError("it did not answer"), "the daemon can't be asked: it did not answer"),
     (NotRevocable("no list of revoked certificates"), "no list of revoked certificates"),
     (AcmeProtocolError("new-order", "no Location"), "the CA's answer to new-order breaks the protocol: no Location"),

@@ -4,8 +4,9 @@ Tests for `sptls.tap`: the words of the command line, and how faults end the sta
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,8 +14,21 @@ from sptls.config import Address
 from sptls.names import HostName
 from sptls.tap import Options, makeService, source
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 TWISTD: dict[str, Any] = {"nodaemon": True, "uid": None, "gid": None}
 COMMON = ["--domain", "click.example.com", "--contact", "ops@example.com", "--agree-to-terms"]
+
+
+@pytest.fixture(autouse=True)
+def _hang_up() -> Iterator[None]:
+    """
+    Put back the handler of SIGHUP, which a start changes.
+    """
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def _parsed(*words: str) -> Options:

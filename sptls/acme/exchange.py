@@ -7,30 +7,26 @@ Whatever keeps an answer from coming is `AcmeUnreachable`, except being cancelle
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
-from OpenSSL import SSL
 from treq.client import HTTPClient
 from twisted.internet import defer
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import IBodyProducer
-from zope.interface import implementer
 
+from sptls import asking
 from sptls.acme import retry
 from sptls.errors import AcmeError, AcmeProtocolError, AcmeUnreachable
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IConsumer, IReactorTime
+    from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
     from twisted.web.iweb import IAgent, IResponse
 
     from sptls.clock import WallClock
-
-T = TypeVar("T")
 
 # Boulder answers within its own 20-second limit; a request that takes longer is lost.
 REQUEST_SECONDS = 30.0
@@ -55,35 +51,6 @@ class Answer:
     links: tuple[str, ...] = ()
     retry_after_seconds: float | None = None
     nonce: str | None = None
-
-
-@implementer(IBodyProducer)
-class _Whole:
-    """
-    A request's content, sent in one piece: a signed request is a few hundred bytes.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        self._content, self.length = content, len(content)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:  # noqa: N802 - Twisted's name
-        consumer.write(self._content)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """
-        Do nothing: all is written.
-        """
-
-    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """
-        Do nothing: all is written.
-        """
-
-    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """
-        Do nothing: all is written.
-        """
 
 
 class _Content(Protocol):
@@ -142,12 +109,12 @@ class Exchanges:
             raise AcmeUnreachable(operation, "the order's deadline has passed")
         request = Deferred.fromCoroutine(self._request(method, operation, url, content))
         try:
-            return await abandonable(request).addTimeout(seconds, self.clock)
+            return await asking.abandonable(request).addTimeout(seconds, self.clock)
         except defer.TimeoutError:
             raise AcmeUnreachable(operation, f"no answer within {seconds:.0f} seconds") from None
 
     async def _request(self, method: str, operation: str, url: str, content: bytes | None) -> Answer:
-        http = HTTPClient(self.agent, data_to_body_producer=_Whole)
+        http = HTTPClient(self.agent, data_to_body_producer=asking.Content)
         fields: dict[str | bytes, str | bytes] = {"User-Agent": self.user_agent, "Accept-Language": "en"}
         if content is not None:
             fields["Content-Type"] = "application/jose+json"
@@ -189,39 +156,9 @@ def _field(response: IResponse, name: str) -> str | None:
     return cast("str", values[0]) if values else None
 
 
-def abandonable(work: Deferred[T]) -> Deferred[T]:
-    """
-    Give *work*'s result; when cancelled, cancel *work* and fail with CancelledError whatever becomes of it.
-
-    Twisted's agent answers a cancel with errors of its own, which would look like a CA that can't be reached.
-    """
-    abandoned = False
-
-    def abandon(_: Deferred[T]) -> None:
-        nonlocal abandoned
-        abandoned = True
-        work.cancel()
-
-    def settle(result: T | Failure) -> None:
-        if not abandoned:
-            outcome.callback(result)
-
-    outcome: Deferred[T] = Deferred(abandon)
-    work.addBoth(settle)
-    return outcome
-
-
 def reason(error: BaseException) -> str:
     """
-    Say in one line why a request failed: the innermost cause, since the agent wraps it in lists of failures.
+    Say in one line why a request failed, and what to do where the CA's own certificate is not trusted.
     """
-    causes = getattr(error, "reasons", None)
-    while causes:
-        error = causes[0].value
-        causes = getattr(error, "reasons", None)
-    if isinstance(error, SSL.Error) and error.args:
-        # A list of (library, function, reason), one for each fault that OpenSSL queued.
-        faults = ", ".join(str(fault[-1]) for fault in error.args[0])
-        return f"TLS: {faults}{_TRUST_ADVICE if _UNTRUSTED in faults else ''}"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    said = asking.reason(error)
+    return f"{said}{_TRUST_ADVICE}" if _UNTRUSTED in said else said

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from sptls.acme import jws, steps
 from sptls.acme.attempt import Failed
-from sptls.acme.exchange import abandonable
+from sptls.asking import abandonable
 from sptls.errors import AcmeProblem
 
 if TYPE_CHECKING:

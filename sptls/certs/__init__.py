@@ -4,7 +4,8 @@ Keeping certificates fresh; knows a CA only through `interfaces.IIssuer`.
 ``pem`` reads keys and certificates; ``bundle`` is a certificate with its key and chain, and every check of one; ``csr``
 makes keys and requests. ``records`` is what is remembered about a name; ``schedule`` judges it: obtain, or wait until
 when. ``store`` keeps the records in a thread (``store_file`` has the transactions, ``schema`` and ``rows`` how they
-lie in SQLite, ``pem_objects`` speaks txacme's language, ``store_reader`` only looks),
+lie in SQLite, ``pem_objects`` speaks txacme's language, ``store_reader`` only looks;
+``copies`` makes the daily copy, ``rescue`` says when and what comes back),
 ``lock`` keeps a second process off them. ``renewer`` is the
 one loop that moves it all: schedule → issuer → store → served → schedule; ``agenda`` has its queues, ``recorder``
 writes anew what a full disk refused. ``internal`` is

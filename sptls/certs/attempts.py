@@ -8,7 +8,7 @@ was paid for, and whatever goes wrong ends in a history: only a stop or a remova
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from sptls.certs import schedule
 from sptls.certs.authority import Moment
+from sptls.certs.calendar import Calendar
 from sptls.certs.records import StoredCertificate
 from sptls.errors import IssuanceFailed, OrderCancelled
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from sptls.certs.authority import Authority
     from sptls.certs.bundle import CertificateBundle
+    from sptls.certs.diagnosis import Finding
     from sptls.certs.limits import Demand
     from sptls.certs.recorder import Recorder
     from sptls.certs.standing import Standing
@@ -49,10 +51,30 @@ class Attempt:
     demand: Demand
 
 
+class Look(Protocol):
+    """
+    A look at a name from here; it ends in seconds.
+    """
+
+    async def gate(self, name: HostName, directory: str) -> None:
+        """
+        Let an order for *name* at *directory*'s CA begin.
+
+        Raises:
+            IssuanceFailed: it must not; the CA was not asked.
+        """
+
+    async def explain(self, name: HostName, directory: str, error: BaseException) -> tuple[Finding, ...]:
+        """
+        Give what may explain that an order for *name* at *directory*'s CA ended with *error*; raises nothing.
+        """
+
+
 @attrs.define(eq=False)
 class Attempts:
     """
-    Where attempts are made; see `Renewer` for *issued* and *failed*. With *is_stopping* nothing is begun any more.
+    Where attempts are made; see `Renewer` for *issued*, *failed* and *look*. With *is_stopping* nothing is begun any
+    more.
     """
 
     recorder: Recorder
@@ -61,7 +83,9 @@ class Attempts:
     random: Callable[[], float]
     issued: Callable[[HostName, CertificateBundle], None]
     failed: Callable[[HostName, datetime, str], None]
+    look: Look | None = None
     is_stopping: bool = False
+    calendar: Calendar = attrs.field(factory=Calendar)
 
     def moment(self) -> Moment:
         """
@@ -121,9 +145,14 @@ class Attempts:
 
     async def _issue(self, attempt: Attempt) -> Issued:
         name, issuer = attempt.name, attempt.authority.issuer
-        issuing: Deferred[Issued] = Deferred.fromCoroutine(
-            issuer.obtain(name.name, replaces=name.replaced_at(issuer.directory))
-        )
+
+        async def order() -> Issued:
+            if self.look is not None:
+                await self.look.gate(name.name, issuer.directory)
+            issued: Issued = await issuer.obtain(name.name, replaces=name.replaced_at(issuer.directory))
+            return issued
+
+        issuing: Deferred[Issued] = Deferred.fromCoroutine(order())
         name.issuing = issuing.addTimeout(schedule.LONGEST_ATTEMPT.total_seconds(), self.clock)
         try:
             return await name.issuing
@@ -137,7 +166,11 @@ class Attempts:
         Store and serve a new certificate; serve it all the same when the disk does not take it.
         """
         name, bundle, now = attempt.name, issued.bundle, self.now()
-        renew_at = schedule.renewal_moment(bundle.not_before, bundle.not_after, now, self.random())
+        moments = (
+            schedule.renewal_moment(bundle.not_before, bundle.not_after, now, self.random())
+            for _ in range(schedule.MOMENTS_DRAWN)
+        )
+        renew_at = self.calendar.quietest(moments, now)
         certificate = StoredCertificate(name.name, bundle, attempt.authority.directory, renew_at)
         history = schedule.after_success(name.history, now, failed_authorizations=issued.failed_authorizations)
         await self.recorder.certificate(certificate, history)
@@ -156,7 +189,10 @@ class Attempts:
 
     async def _fail(self, attempt: Attempt, error: BaseException) -> None:
         name = attempt.name
-        failure = schedule.Failure.of(error, attempt.authority.challenge_types)
+        findings: tuple[Finding, ...] = ()
+        if self.look is not None and not self.is_given_up(name):
+            findings = await self.look.explain(name.name, attempt.authority.directory, error)
+        failure = schedule.Failure.of(error, attempt.authority.challenge_types, findings)
         if failure.is_unexpected:
             _log.failure("{name}: unexpected while obtaining a certificate", name=name.name)
         self.note_failure(name, failure, attempt.authority.challenge_types)
@@ -178,10 +214,11 @@ class Attempts:
         if failure.kind != name.failing_with:
             name.failing_with = failure.kind
             _log.warn(
-                "{name}: no {what}: {error}; next attempt at {until:%Y-%m-%d %H:%M:%S} UTC",
+                "{name}: no {what}: {error}{meaning}; next attempt at {until:%Y-%m-%d %H:%M:%S} UTC",
                 name=name.name,
                 what="certificate" if name.certificate is None else "new certificate",
                 error=failure.error,
+                meaning=failure.meaning,
                 until=until,
             )
         self.tell_failed(name, until)

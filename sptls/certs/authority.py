@@ -19,6 +19,7 @@ from sptls.errors import (
     AcmeUnreachable,
     IssuanceFailed,
     OrderCancelled,
+    PrecheckFailed,
     Scope,
     SptlsError,
 )
@@ -101,7 +102,7 @@ class Authority:
         if isinstance(error, IssuanceFailed):  # otherwise nobody knows
             self.ledger.give_back_orders(demand, self._at_most(demand).orders - error.orders)
         cause = error.cause if isinstance(error, IssuanceFailed) else error
-        if isinstance(cause, OrderCancelled) or not isinstance(cause, SptlsError):
+        if isinstance(cause, OrderCancelled | PrecheckFailed) or not isinstance(cause, SptlsError):
             self.breaker.given_up()
         elif isinstance(cause, AcmeProblem) and cause.type == "rateLimited":
             self._learn(demand, cause, now)

@@ -200,6 +200,13 @@ class Ledger:
             self._changed.discard(key)
         return gone
 
+    def shift(self, seconds: float) -> None:
+        """
+        Go by a clock that was set by *seconds* while we watched: what was to be full in ten minutes still is.
+        """
+        for key, moment in self._entries.items():
+            self._set(key, moment + seconds)
+
     def correct(self, now: float, longest_seconds: float) -> None:
         """
         Bring moments that a clock set back has put too far off to *longest_seconds* from *now*.

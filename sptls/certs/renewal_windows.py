@@ -29,6 +29,12 @@ CATCH_UP: Final = timedelta(hours=1)
 _SOONEST: Final = timedelta(minutes=1)
 _LATEST: Final = timedelta(days=1)
 
+_SAME_PLACE_SECONDS: Final = 1.0
+# How old a certificate gets, in days or as a share of its life, whose CA says that it ought never to have been. That is
+# a mistake of the CA's, and must not make us order without end.
+_OLD_ENOUGH: Final = timedelta(days=1)
+_SHARE_OLD_ENOUGH: Final = 0.1
+
 
 @attrs.frozen
 class Judgement:
@@ -48,7 +54,8 @@ def place_after(serial: str, moment: datetime, stretch: timedelta) -> datetime:
     length = stretch.total_seconds()
     offset = zlib.crc32(serial.encode()) / 2**32 * length
     left = (offset - moment.timestamp()) % length
-    return moment + timedelta(seconds=left or length)
+    # At the place itself sums of epoch seconds are a little off, and whoever was there a moment ago must get the next.
+    return moment + timedelta(seconds=left if left > _SAME_PLACE_SECONDS else left + length)
 
 
 def first_question(serial: str, advice: RenewalAdvice | None, now: datetime) -> datetime:
@@ -69,7 +76,8 @@ def judge(
     Tell what *info* means for *certificate*, of which *before* was known; *fraction* is a random number in [0, 1).
 
     One uniformly random moment is drawn for each window, once (RFC 9773 §4.2); one in the past means now. None is later
-    than `schedule.latest_renewal`, unless the renewal was due later than that already.
+    than `schedule.latest_renewal`, unless the renewal was due later than that already. A window that was over before
+    the certificate's life began would have its successor renewed at once too: it waits for `_OLD_ENOUGH`.
     """
     bundle = certificate.bundle
     ask_again = min(max(timedelta(seconds=info.ask_again_seconds), _SOONEST), _LATEST)
@@ -79,6 +87,8 @@ def judge(
         return Judgement(advice, certificate.renew_at, is_new=False)
     latest = max(schedule.latest_renewal(bundle.not_before, bundle.not_after), certificate.renew_at)
     drawn = info.start + (info.end - info.start) * fraction
+    if info.end <= bundle.not_before:
+        drawn = bundle.not_before + min(_OLD_ENOUGH, (bundle.not_after - bundle.not_before) * _SHARE_OLD_ENOUGH)
     return Judgement(advice, min(drawn, latest), is_new=True)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -27,7 +27,7 @@ from sptls.certs.diagnosis import UNSERVABLE
 from sptls.certs.limits import NotBefore, Priority
 from sptls.certs.recorder import Recorder
 from sptls.certs.records import NO_HISTORY
-from sptls.certs.standing import Standing
+from sptls.certs.standing import WAITS_BECAUSE, Standing
 from sptls.errors import Scope
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+    from sptls.certs.attempts import Look
     from sptls.certs.authority import Authority
     from sptls.certs.bundle import CertificateBundle
     from sptls.certs.recorder import RecordStore
@@ -57,12 +58,6 @@ CLOCK_STEP_SECONDS: Final = 60.0
 LONGEST_LIMIT_SECONDS: Final = 8 * 86400.0
 
 _EVERYBODY: Final = frozenset({Scope.ACCOUNT, Scope.CA})
-_WAITS_BECAUSE: Final = {
-    Scope.NAME: "the CA's limits for this name allow no order before",
-    Scope.REGISTERED_DOMAIN: "the CA's limits for its registered domain allow no order before",
-    Scope.ACCOUNT: "the CA's limits for our account allow no order before",
-    Scope.CA: "the CA does not answer, or wants no requests before",
-}
 
 
 class Renewer:
@@ -72,6 +67,7 @@ class Renewer:
     *authorities* are asked in their order: the next one where one fails, may not be asked, or is out. *issued* is
     called with each new certificate, to be served from then on; *failed* when nothing new comes for a name before a
     moment, and why (a certificate that the name has goes on being served). *random* gives numbers in [0, 1).
+    *look* may explain failures by what is seen from here, and stop orders that would be in vain.
     """
 
     def __init__(
@@ -85,10 +81,11 @@ class Renewer:
         issued: Callable[[HostName, CertificateBundle], None],
         failed: Callable[[HostName, datetime, str], None],
         parallel: int = 32,
+        look: Look | None = None,
     ) -> None:
         self._clock, self._now, self._parallel = clock, now, parallel
         self._recorder = Recorder(store, clock)
-        self._attempts = Attempts(self._recorder, clock, now, random, issued, failed)
+        self._attempts = Attempts(self._recorder, clock, now, random, issued, failed, look)
         # Internal state
         self._authorities: dict[str, Authority] = {}
         self._cas: tuple[schedule.Ca, ...] = ()
@@ -154,6 +151,34 @@ class Renewer:
             found.history = schedule.forgiven(found.history)
             self._plan(found, self._now())
         self.want(name)
+
+    def renew(self, name: HostName) -> None:
+        """
+        Replace *name*'s certificate now, because an operator asks; unless it waits out a failure, or a CA's limits.
+        """
+        found = self._names.get(name)
+        if found is None:
+            return
+        if found.certificate is not None and found not in self._running:
+            found.certificate = attrs.evolve(found.certificate, renew_at=self._now())
+            self._plan(found, self._now())
+        self.want(name)
+
+    async def adopt(self, certificate: StoredCertificate) -> bool:
+        """
+        Serve *certificate*, which another program obtained, from now on; it is stored, now or later, when this returns.
+
+        False, and nothing is changed, where its name is not taken care of, or an order for it runs.
+        """
+        found = self._names.get(certificate.name)
+        if found is None or found in self._running:
+            return False
+        found.adopt(certificate, schedule.after_success(found.history, self._now()))
+        self._plan(found, self._now())
+        self._attempts.tell_issued(found, certificate.bundle)
+        self._turn()
+        await self._recorder.certificate(certificate, found.history)
+        return True
 
     def certificate(self, name: HostName) -> StoredCertificate | None:
         """
@@ -257,6 +282,8 @@ class Renewer:
             certificate = loaded.certificates.get(name)
             history = loaded.histories.get(name, NO_HISTORY)
             added = self._names[name] = Standing(name, certificate, history)
+            if certificate is not None:
+                self._attempts.calendar.add(certificate.renew_at)
             advice = loaded.advices.get(name)
             if certificate is not None and advice is not None and advice.serial == certificate.bundle.serial:
                 added.advice = advice
@@ -294,16 +321,24 @@ class Renewer:
         """
         Plan the names whose moment has come; after the wall clock was set, all that wait or are ready.
         """
+        step_seconds = self._offset() - self._clock_offset
+        if abs(step_seconds) > CLOCK_STEP_SECONDS:
+            _log.warn("the wall clock was set by {seconds:.0f} s", seconds=step_seconds)
+            self._clock_offset += step_seconds
+            self._go_by_new_clock(step_seconds)
         now = self._now()
-        offset = self._offset()
-        if abs(offset - self._clock_offset) > CLOCK_STEP_SECONDS:
-            _log.warn("the wall clock was set by {seconds:.0f} s", seconds=offset - self._clock_offset)
-            self._clock_offset = offset
-            for name in self._names.values():
-                if name not in self._running:
-                    self._plan(name, now, tell=True)
         for name in self._agenda.due(now.timestamp()):
             self._plan(name, now)
+
+    def _go_by_new_clock(self, step_seconds: float) -> None:
+        now = self._now()
+        for authority in self._authorities.values():
+            authority.ledger.shift(step_seconds)
+        for name in self._names.values():
+            if name.history is not NO_HISTORY:
+                name.history = schedule.shifted(name.history, timedelta(seconds=step_seconds))
+            if name not in self._running:
+                self._plan(name, now, tell=True)
 
     def _turn(self) -> None:
         """
@@ -372,7 +407,7 @@ class Renewer:
         Have *name* wait for what a CA's limits or its outage ask for, and clients of it know.
         """
         name.waits_until = datetime.fromtimestamp(wait.moment, UTC)
-        name.waits_because = _WAITS_BECAUSE[wait.scope]
+        name.waits_because = WAITS_BECAUSE[wait.scope]
         self._agenda.wait(name, wait.moment)
         if not name.is_valid(self._now()):
             self._attempts.tell_failed(name, name.waits_until)

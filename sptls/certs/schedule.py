@@ -39,8 +39,10 @@ _FIRST_DELAYS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=1
 _HOURLY_DELAYS = 48
 _HOURLY = timedelta(hours=1)
 _LAST_DELAY = timedelta(hours=6)
-# ±10 %, so that names which failed together do not come back together.
+# ±10 %, so that names which failed together do not come back together; ±25 % of the long ones, or those that an outage
+# brought together would come together for weeks.
 _DELAY_JITTER = 0.1
+_LONG_DELAY_JITTER = 0.25
 
 # A CA that asks for more is asked again after a day all the same: its limits refill, its clock may be wrong.
 LONGEST_RETRY_AFTER = timedelta(hours=24)
@@ -52,10 +54,12 @@ _ABSURD_WAIT = LONGEST_RETRY_AFTER + timedelta(hours=1)
 DELAY_AFTER_BAD_CERTIFICATE = timedelta(hours=1)
 
 # Let's Encrypt: at 2/3 of the lifetime; at half of it for lifetimes under ten days. Drawn from the stretch before, so
-# that certificates which came together do not fall due together, and none is late.
+# that certificates which came together do not fall due together, and none is late: 250 of 160 hours that came in one
+# hour are due in sixteen. Of so many draws the one in the quietest hour is taken (`calendar`).
 _SHORT_LIFETIME = timedelta(days=10)
-_SHORT_STRETCH = (0.45, 1 / 2)
-_LONG_STRETCH = (0.60, 2 / 3)
+_SHORT_STRETCH = (0.40, 1 / 2)
+_LONG_STRETCH = (0.50, 2 / 3)
+MOMENTS_DRAWN = 8
 # A CA whose certificates live a few seconds, or are backdated by their lifetime, must not make us order without end.
 _SHORTEST_RENEWAL = timedelta(seconds=5)
 
@@ -128,6 +132,14 @@ class Failure:
         Give what is coarser than the words, which may have numbers in them: it changes when the cause changes.
         """
         return self.error if self.diagnosis is None else self.diagnosis.code
+
+    @property
+    def meaning(self) -> str:
+        """
+        Give what the log adds to the words.
+        """
+        found = self.diagnosis
+        return "" if found is None else f" ({found.cause}; to act: {found.who.words}; {found.advice})"
 
     @classmethod
     def of(cls, error: BaseException, challenge_types: int, findings: Sequence[Finding] = ()) -> Failure:
@@ -309,6 +321,22 @@ def after_failure(
     )
 
 
+def shifted(history: History, step: timedelta) -> History:
+    """
+    Give the history by a clock that was set by *step* while we watched: what was ten minutes ago still was.
+    """
+
+    def moved(one: History) -> History:
+        return attrs.evolve(
+            one,
+            next_attempt_at=None if one.next_attempt_at is None else one.next_attempt_at + step,
+            failed_authorizations=tuple(moment + step for moment in one.failed_authorizations),
+            attempt_started_at=None if one.attempt_started_at is None else one.attempt_started_at + step,
+        )
+
+    return attrs.evolve(moved(history), elsewhere=tuple(moved(one) for one in history.elsewhere))
+
+
 def corrected(history: History, now: datetime) -> History:
     """
     Give the history with moments that a clock set back has put into the future brought to where they do no harm.
@@ -356,13 +384,14 @@ def _clean(history: History, now: datetime) -> History:
 
 def _delay(failures: int, fraction: float) -> timedelta:
     """
-    Give the delay after the *failures*-th failure in a row (from 1), ±10 %.
+    Give the delay after the *failures*-th failure in a row (from 1), with its jitter.
     """
     if failures <= len(_FIRST_DELAYS):
-        delay = _FIRST_DELAYS[max(failures, 1) - 1]
+        delay, jitter = _FIRST_DELAYS[max(failures, 1) - 1], _DELAY_JITTER
     else:
-        delay = _HOURLY if failures <= len(_FIRST_DELAYS) + _HOURLY_DELAYS else _LAST_DELAY
-    return delay * (1 - _DELAY_JITTER + 2 * _DELAY_JITTER * fraction)
+        is_hourly = failures <= len(_FIRST_DELAYS) + _HOURLY_DELAYS
+        delay, jitter = _HOURLY if is_hourly else _LAST_DELAY, _LONG_DELAY_JITTER
+    return delay * (1 - jitter + 2 * jitter * fraction)
 
 
 def _earliest_attempt(history: History, now: datetime, challenge_types: int) -> datetime:

@@ -12,6 +12,7 @@ import attrs
 from sptls.certs import renewal_windows, schedule
 from sptls.certs.diagnosis import unnamed, waiting
 from sptls.certs.limits import Demand, Priority
+from sptls.errors import Scope
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,6 +29,13 @@ State = Literal["valid", "renewing", "issuing", "failing", "waiting"]
 
 # What a name says that waits with no failure on record: kills and crashes leave none.
 _CUT_OFF: Final = "earlier attempts were cut off; the CA's limit of failed authorizations allows no other before"
+# What a name says that a CA's limits, or its outage, make wait.
+WAITS_BECAUSE: Final = {
+    Scope.NAME: "the CA's limits for this name allow no order before",
+    Scope.REGISTERED_DOMAIN: "the CA's limits for its registered domain allow no order before",
+    Scope.ACCOUNT: "the CA's limits for our account allow no order before",
+    Scope.CA: "the CA does not answer, or wants no requests before",
+}
 # After every certificate that expires: the year 5138.
 _NEVER_HAD_ONE: Final = 1e11
 
@@ -81,6 +89,13 @@ class Standing:
         """
         self.certificate, self.history, self.is_issued_here, self.failing_with = certificate, history, True, ""
         self.advice = None
+
+    def adopt(self, certificate: StoredCertificate, history: History) -> None:
+        """
+        Take note of a *certificate* that another program obtained; an order that was cut off is of no use any more.
+        """
+        self.certificate, self.history, self.is_issued_here, self.is_resuming = certificate, history, False, False
+        self.failing_with = ""
 
     def replaced_at(self, directory: str) -> CertificateBundle | None:
         """

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from sptls.certs.intake import Offer, Outcome
     from sptls.names import HostName
 
 # A daemon answers between two turns of its reactor; one that is silent for so long hangs, or is stopped.
 SILENT_SECONDS: Final = 10.0
+# A CA has a minute to revoke (`acme.issue.REVOCATION_SECONDS`).
+REVOCATION_SECONDS: Final = 75.0
 # The status of 100,000 domains comes in two seconds.
 ANSWER_SECONDS: Final = 60.0
 # Ten times that status.
@@ -33,6 +36,9 @@ MAX_ANSWER_BYTES: Final = 512 * 1024 * 1024
 # Twisted takes 16,384 bytes for a request line with its fields, and the daemon 500 names.
 _QUERY_BYTES: Final = 12000
 _MAX_NAMES: Final = 500
+# It takes 8 certificates and 524,288 bytes; the ends of lines take two each.
+_MAX_CERTIFICATES: Final = 8
+_CERTIFICATES_BYTES: Final = 200_000
 _READ_BYTES: Final = 1024 * 1024
 _OTHER_VERSION: Final = "it is of another version; restart it, so that it is of the same as this command"
 
@@ -42,16 +48,16 @@ class _UnixConnection(http.client.HTTPConnection):
     HTTP on the control socket in *state_dir*.
     """
 
-    def __init__(self, state_dir: Path) -> None:
-        super().__init__("localhost", timeout=SILENT_SECONDS)
-        self._state_dir = state_dir
+    def __init__(self, state_dir: Path, silent_seconds: float) -> None:
+        super().__init__("localhost", timeout=silent_seconds)
+        self._state_dir, self._silent_seconds = state_dir, silent_seconds
 
     def connect(self) -> None:
         """
         Connect to the socket.
         """
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(SILENT_SECONDS)
+        self.sock.settimeout(self._silent_seconds)
         with address(self._state_dir) as where:
             self.sock.connect(where)
 
@@ -86,8 +92,41 @@ class DaemonClient:
         told = (self._ask("POST", "/issue", {"names": [name.text for name in few]}) for few in _few(names))
         return _joined(told)
 
-    def _ask(self, method: str, target: str, body: object = None) -> dict[str, Any]:
-        connection = _UnixConnection(self._state_dir)
+    def renew(self, names: Sequence[HostName], *, is_at_once: bool) -> tuple[dict[str, Any], ...]:
+        """
+        Ask for other certificates than *names* have, *is_at_once* after failures too; gives how each stands at once.
+        """
+        asked = ({"names": [name.text for name in few], "now": is_at_once} for few in _few(names))
+        return _joined(self._ask("POST", "/renew", body) for body in asked)
+
+    def revoke(self, name: HostName, reason: int) -> str:
+        """
+        Have *name*'s certificate revoked for *reason* (RFC 5280 §5.3.1); gives why that failed, or "".
+        """
+        told = self._ask("POST", "/revoke", {"name": name.text, "reason": reason}, REVOCATION_SECONDS)
+        return "" if told.get("revoked") is True else str(told.get("problem", _OTHER_VERSION))
+
+    def take_over(self, offers: Iterable[Offer], *, is_trial: bool) -> Iterator[Outcome]:
+        """
+        Have certificates imported, or, on trial, judged; gives what came of each, as it comes.
+        """
+        from sptls.certs.intake import Outcome  # a tenth of a second, which a monitor doesn't need
+
+        for certificates in _few_certificates(offers):
+            body = {"certificates": certificates, "dry_run": is_trial}
+            outcomes = self._ask("POST", "/import", body, ANSWER_SECONDS).get("outcomes")
+            if not isinstance(outcomes, list) or len(outcomes) != len(certificates):
+                raise ControlError(_OTHER_VERSION)
+            for told in outcomes:
+                if not isinstance(told, dict) or told.get("word") not in {"taken", "kept", "refused"}:
+                    raise ControlError(_OTHER_VERSION)
+                yield Outcome(told["word"], str(told.get("reason")))
+
+    def _ask(
+        self, method: str, target: str, body: object = None, silent_seconds: float | None = None
+    ) -> dict[str, Any]:
+        silent_seconds = silent_seconds or SILENT_SECONDS
+        connection = _UnixConnection(self._state_dir, silent_seconds)
         try:
             connection.request(method, target, None if body is None else json.dumps(body).encode())
             response = connection.getresponse()
@@ -98,7 +137,7 @@ class DaemonClient:
             path = self._state_dir / CONTROL_SOCKET
             raise ControlError(f"this user may not use {path}; run this as root or as the daemon's user") from None
         except TimeoutError:
-            reason = f"no answer in {SILENT_SECONDS:.0f} s; it hangs, or it is stopped (look at its log)"
+            reason = f"no answer in {silent_seconds:.0f} s; it hangs, or it is stopped (look at its log)"
             raise ControlError(reason) from None
         except (http.client.HTTPException, OSError) as error:
             raise ControlError(f"the connection broke off ({error or type(error).__name__}); did it end?") from None
@@ -148,6 +187,23 @@ def _few(names: Sequence[HostName]) -> Iterator[list[HostName]]:
             few, size = [], 0
         few.append(name)
         size += length
+    if few:
+        yield few
+
+
+def _few_certificates(offers: Iterable[Offer]) -> Iterator[list[dict[str, str]]]:
+    """
+    Give *offers* as the daemon reads them, in lists that one request can hold.
+    """
+    few: list[dict[str, str]] = []
+    size = 0
+    for offer in offers:
+        key, chain = offer.bundle.key_pem().decode("ascii"), offer.bundle.chain_pem().decode("ascii")
+        if few and (len(few) == _MAX_CERTIFICATES or size + len(key) + len(chain) > _CERTIFICATES_BYTES):
+            yield few
+            few, size = [], 0
+        few.append({"name": offer.name.text, "key": key, "chain": chain, "server": offer.server})
+        size += len(key) + len(chain)
     if few:
         yield few
 

@@ -41,6 +41,7 @@ class Domain:
     who: str = ""
     advice: str = ""
     explanation_url: str = ""
+    serial: str = ""
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Domain:
@@ -61,7 +62,7 @@ class Domain:
                 _moment(told["next_attempt_at"]),
                 _text(told["problem"]),
                 _text((told.get("deployment") or {}).get("problem")),
-                *(_text(told.get(key)) for key in ("cause", "who", "advice", "explanation_url")),
+                *(_text(told.get(key)) for key in ("cause", "who", "advice", "explanation_url", "serial")),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not the status of a domain ({type(error).__name__})") from None

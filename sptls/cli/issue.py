@@ -4,19 +4,19 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from sptls.cli.client import DaemonClient, entries
 from sptls.cli.domain import Domain
+from sptls.cli.follow import follow, seconds_for, timeout_option
 from sptls.cli.options import host_names, place, place_options
-from sptls.cli.output import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, note
+from sptls.cli.output import EXIT_FAILED, EXIT_FINE, note
 from sptls.cli.progress import progress
 from sptls.cli.tally import Tally
 from sptls.clock import wall_time
-from sptls.errors import ControlError, DaemonNotRunning
+from sptls.errors import DaemonNotRunning
 from sptls.ops.status import domain_json
 
 if TYPE_CHECKING:
@@ -24,26 +24,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sptls.cli.options import Place
-    from sptls.cli.progress import Told
     from sptls.names import HostName
-
-# An order takes seconds, a slow CA's minutes, and an attempt is ended after ten; 32 of them run at once.
-_TIMEOUT_SECONDS: Final = 900
-_TIMEOUT_SECONDS_A_NAME: Final = 5
-# Between two looks: soon at first, for one name; then so that thousands cost the daemon nothing.
-_FIRST_PAUSE_SECONDS: Final = 0.1
-_LONGEST_PAUSE_SECONDS: Final = 1.0
 
 
 @click.command("issue", short_help="Get certificates now.")
 @click.argument("names", metavar="[NAME]...", nargs=-1, callback=host_names)
 @click.option("--all", "is_all", is_flag=True, help="All domains of the configuration.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=1),
-    metavar="SECONDS",
-    help=f"How long to wait at the most. [default: {_TIMEOUT_SECONDS}, and {_TIMEOUT_SECONDS_A_NAME} a name]",
-)
+@timeout_option
 @place_options
 def command(
     names: tuple[HostName, ...],
@@ -90,33 +77,7 @@ def _by_daemon(client: DaemonClient, names: Sequence[HostName], timeout: float |
     tally = Tally(domain.name for domain in domains)
     with progress(len(tally.pending)) as told:
         told(tally.begin(domains, wall_time()))
-        try:
-            _follow(client, tally, told, seconds_for(tally, timeout))
-        except (ControlError, DaemonNotRunning) as error:
-            told(tally.give_up(f"not known: {error}; sptls status says more once a daemon runs"))
-        except KeyboardInterrupt:
-            note(f"interrupted; the daemon goes on with {len(tally.pending)} names")
-            return EXIT_INTERRUPTED
-    return EXIT_FAILED if tally.failed else EXIT_FINE
-
-
-def _follow(client: DaemonClient, tally: Tally, told: Told, seconds: float) -> None:
-    """
-    Ask for what is pending, and look until all names have come to an end or *seconds* are over.
-    """
-    until, pause = time.monotonic() + seconds, _FIRST_PAUSE_SECONDS
-    told(tally.take(entries(client.issue(tally.names))[0], wall_time()))
-    while tally.pending:
-        if time.monotonic() >= until:
-            told(
-                tally.give_up(f"no outcome in {seconds:.0f} s; the daemon goes on, sptls status shows what comes of it")
-            )
-            return
-        time.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
-        domains, _ = entries(client.domains(tally.names))
-        told(tally.give_up("the daemon no longer serves it: its configuration was read again", but=domains))
-        told(tally.take(domains, wall_time()))
+        return follow(client, client.issue, tally, told, timeout)
 
 
 def _here(where: Place, names: Sequence[HostName], timeout: float | None) -> int:
@@ -140,10 +101,3 @@ def _here(where: Place, names: Sequence[HostName], timeout: float | None) -> int
             note("no daemon is running; this process gets the certificates itself")
             issue_here(config, tally, told, seconds_for(tally, timeout))
     return EXIT_FAILED if tally.failed else EXIT_FINE
-
-
-def seconds_for(tally: Tally, timeout: float | None) -> float:
-    """
-    Give how long to wait for what is pending: as long as was said, or longer the more there is.
-    """
-    return _TIMEOUT_SECONDS + _TIMEOUT_SECONDS_A_NAME * len(tally.pending) if timeout is None else timeout

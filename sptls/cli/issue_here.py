@@ -48,7 +48,7 @@ def issue_here(config: Config, tally: Tally, told: Told, seconds: float) -> None
     from twisted.internet import reactor
 
     _log_errors()
-    process = _process(config.state_dir)
+    process = process_for(config.state_dir)
     daemon = service.make(reactor, process, config, only=frozenset(tally.names))
     watch = _Watch(reactor, daemon, tally, told, seconds)
     _run(reactor, daemon, watch)
@@ -77,7 +77,7 @@ def _log_errors() -> None:
     globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
 
 
-def _process(state_dir: Path) -> startup.ProcessSettings:
+def process_for(state_dir: Path) -> startup.ProcessSettings:
     """
     Give the settings of a process in the foreground; as root, with the user to whom the state directory belongs.
     """

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Imported when they are asked for: each needs other parts of sptls, and a monitor asks every minute.
-_COMMANDS: Final = ("check", "status", "explain", "issue", "export", "show")
+_COMMANDS: Final = ("check", "status", "explain", "issue", "renew", "retry", "revoke", "import", "export", "show")
+# "import" is a word of Python's.
+_MODULES: Final = {"import": "take_over"}
 _STANDARD_OUTPUT: Final = 1
 
 
@@ -51,7 +53,7 @@ class _Commands(click.Group):
         """
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"sptls.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"sptls.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         return command
 
 

@@ -13,7 +13,7 @@ from sptls.cli.domain import UNDER_WAY
 from sptls.names import HostName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from sptls.cli.domain import Domain
@@ -41,10 +41,13 @@ def _in_order(names: Iterable[str]) -> dict[str, None]:
 class Tally:
     """
     The names that are wanted: those that are *pending*, in order, and how many have *failed*.
+
+    *replaced* has the serial numbers of certificates that are not what is wanted, by their names.
     """
 
     pending: dict[str, None] = attrs.field(converter=_in_order)
     failed: int = 0
+    replaced: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
 
     @property
     def names(self) -> tuple[HostName, ...]:
@@ -63,11 +66,23 @@ class Tally:
             if domain.name in self.pending and domain.needs_no_order(now)
         )
 
+    def leave_own(self, domains: Iterable[Domain], now: datetime) -> tuple[Settled, ...]:
+        """
+        Settle as failed those of *domains* that bring their own certificate, which is not ours to replace.
+        """
+        words = "brings its own certificate, which is yours to renew; valid until"
+        return tuple(
+            self._end(Settled(domain.name, is_fine=False, words=f"{words} {wording.validity(domain, now)}"))
+            for domain in domains
+            if domain.is_own
+        )
+
     def take(self, domains: Iterable[Domain], now: datetime) -> tuple[Settled, ...]:
         """
         Take how *domains* stand *now*, and give those that have come to an end with it.
         """
-        ends = [outcome(domain, now) for domain in domains if domain.name in self.pending]
+        wanted = [domain for domain in domains if domain.name in self.pending and not self._is_still_old(domain)]
+        ends = [outcome(domain, now) for domain in wanted]
         return tuple(self._end(end) for end in ends if end is not None)
 
     def give_up(self, words: str, *, but: Iterable[Domain] = ()) -> tuple[Settled, ...]:
@@ -77,6 +92,12 @@ class Tally:
         spared = {domain.name for domain in but}
         given_up = [name for name in self.pending if name not in spared]
         return tuple(self._end(Settled(name, is_fine=False, words=words)) for name in given_up)
+
+    def _is_still_old(self, domain: Domain) -> bool:
+        """
+        Tell whether the domain waits, without a failure, for another certificate than it has.
+        """
+        return domain.state != "failing" and domain.serial != "" and domain.serial == self.replaced.get(domain.name)
 
     def _end(self, end: Settled) -> Settled:
         del self.pending[end.name]

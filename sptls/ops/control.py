@@ -2,30 +2,37 @@
 The calls by which the commands reach a running daemon: HTTP with JSON, on the socket of `control_socket`.
 
 ``GET /status`` is the admin listener's. ``GET /domains?name=…&name=…`` tells of a few names, ``POST /issue`` with
-``{"names": […]}`` asks for their certificates as well; it answers at once, with how each stands. What can't be done is
-answered with ``{"error": …}``, or with an entry that has an *error* where only that name is concerned. Who may connect
-may do everything; who may is the socket's mode.
+``{"names": […]}`` asks for their certificates as well, ``POST /renew`` for others than they have; both answer at once,
+with how each stands. ``POST /revoke`` answers when the CA has, ``POST /import`` when what it brought is stored. What
+can't be done is answered with ``{"error": …}``, or with an entry that has an *error* where only that name is concerned.
+Who may connect may do everything; who may is the socket's mode.
 """
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import attrs
 from twisted.web import server
 
-from sptls.errors import InvalidHostName
+from sptls.certs.intake import Outcome
+from sptls.clock import wall_time
+from sptls.errors import BadCertificate, InvalidHostName, SptlsError
 from sptls.names import HostName
-from sptls.ops.pages import Answer, Page, Pages, QuietSite
+from sptls.ops import interventions
+from sptls.ops.pages import Answer, LatePage, Page, Pages, QuietSite
 from sptls.ops.status import domain_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from twisted.internet.interfaces import IReactorTime
     from twisted.web.http import Request
 
+    from sptls.certs.intake import Offer
     from sptls.certs.renewer import Renewer
     from sptls.ops.report import Report
     from sptls.ops.status import DomainStatus
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
 
 # So many take a few milliseconds; whoever has more asks again.
 MAX_NAMES: Final = 500
+# Each is checked in a millisecond or two, and no handshake may wait for long.
+MAX_CERTIFICATES: Final = 8
 # Four times what that many names of the greatest length take.
 MAX_BODY_BYTES: Final = 524288
 # A command asks every second at the most while it waits; anything longer is no command of ours.
@@ -59,6 +68,24 @@ class Controls(Protocol):
     def issue(self, names: Iterable[HostName]) -> Iterable[DomainStatus]:
         """
         Have a certificate obtained now for those of *names* that need one, and tell how each stands.
+        """
+
+    def renew(self, names: Iterable[HostName], *, is_at_once: bool) -> Iterable[DomainStatus]:
+        """
+        Have the certificates of *names* replaced, *is_at_once* after failures too, and tell how each stands.
+        """
+
+    async def revoke(self, name: HostName, reason: int) -> None:
+        """
+        Have *name*'s certificate revoked for *reason* (RFC 5280 §5.3.1), and replaced.
+
+        Raises:
+            SptlsError: it is not revoked.
+        """
+
+    async def take_over(self, offer: Offer, *, is_trial: bool) -> Outcome:
+        """
+        Serve and store what another program obtained, or, on trial, tell whether that would be done.
         """
 
 
@@ -90,6 +117,30 @@ class DaemonControls:
         for name in asked:
             self._renewer.retry(name)
         return self._report.domains(asked)
+
+    def renew(self, names: Iterable[HostName], *, is_at_once: bool) -> Iterable[DomainStatus]:
+        """
+        Have the renewer replace what *names* have, *is_at_once* after failures too; give how each stands then.
+        """
+        asked = tuple(names)
+        for name in asked:
+            self._renewer.renew(name)
+            if is_at_once:
+                self._renewer.retry(name)
+        return self._report.domains(asked)
+
+    async def revoke(self, name: HostName, reason: int) -> None:
+        """
+        Have *name*'s certificate revoked and replaced.
+        """
+        await interventions.revoke(self._renewer, name, reason)
+
+    async def take_over(self, offer: Offer, *, is_trial: bool) -> Outcome:
+        """
+        Serve and store what another program obtained, as coming from one of the CAs that are configured now.
+        """
+        directories = [acme.directory for acme in self._report.config.cas]
+        return await interventions.take_over(self._renewer, directories, offer, wall_time(), is_trial=is_trial)
 
 
 class CallError(Exception):
@@ -138,10 +189,24 @@ def control_site(reactor: IReactorTime, controls: Controls) -> server.Site:
         refusal = b"this call changes something; use POST\n"
         return Page(reactor, (b"POST",), refusal, _explained(lambda request: give(_body(request))))
 
-    pages = {
+    def late(give: Callable[[Mapping[str, Any]], Awaitable[Answer]]) -> LatePage:
+        async def answer(request: Request) -> Answer:
+            try:
+                return await give(_body(request))
+            except CallError as error:
+                return Answer(_json({"error": error.sentence}), error.status)
+
+        return LatePage(answer)
+
+    pages: dict[bytes, Page | LatePage] = {
         b"status": read(lambda _request: Answer(controls.status())),
         b"domains": read(lambda request: _told(controls.domains, _queried(request))),
         b"issue": change(lambda body: _told(controls.issue, _listed(body))),
+        b"renew": change(
+            lambda body: _told(partial(controls.renew, is_at_once=body.get("now") is True), _listed(body))
+        ),
+        b"revoke": late(lambda body: _revoked(controls, body)),
+        b"import": late(lambda body: _imported(controls, body)),
     }
     return QuietSite(Pages(pages), requestFactory=ControlRequest, timeout=_IDLE_SECONDS, reactor=reactor)  # type: ignore[no-untyped-call]
 
@@ -184,6 +249,36 @@ def _entry(text: str, name: HostName | InvalidHostName, found: Mapping[str, Doma
     if domain is None:
         return {"name": text, "error": f"{name} is none of the domains that this daemon serves"}
     return domain_json(domain)
+
+
+async def _revoked(controls: Controls, body: Mapping[str, Any]) -> Answer:
+    name, reason = body.get("name"), body.get("reason")
+    if not isinstance(name, str) or type(reason) is not int:
+        raise CallError(400, 'the body must hold a name and a reason: {"name": "click.example.com", "reason": 4}')
+    try:
+        await controls.revoke(HostName.parse(name), reason)
+    except SptlsError as error:
+        return Answer(_json({"revoked": False, "problem": str(error)}))
+    return Answer(_json({"revoked": True}))
+
+
+async def _imported(controls: Controls, body: Mapping[str, Any]) -> Answer:
+    listed, is_trial = body.get("certificates"), body.get("dry_run") is True
+    if not isinstance(listed, list) or not all(isinstance(told, dict) for told in listed):
+        raise CallError(400, 'the body must hold the certificates: {"certificates": [{"name": …}]}')
+    if len(listed) > MAX_CERTIFICATES:
+        raise CallError(413, f"{len(listed)} certificates are too many at once; send {MAX_CERTIFICATES} at the most")
+    outcomes = [attrs.asdict(await _take_over(controls, told, is_trial=is_trial)) for told in listed]
+    return Answer(_json({"outcomes": outcomes}))
+
+
+async def _take_over(controls: Controls, told: Mapping[str, Any], *, is_trial: bool) -> Outcome:
+    try:
+        return await controls.take_over(interventions.read_offer(told), is_trial=is_trial)
+    except BadCertificate as error:
+        return Outcome("refused", str(error))
+    except ValueError as error:
+        raise CallError(400, str(error)) from None
 
 
 def _queried(request: Request) -> list[str]:

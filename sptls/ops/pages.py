@@ -7,9 +7,11 @@ read, so that no handshake waits for it. Decides nothing about what is answered.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.web.pages import notFound
@@ -18,9 +20,10 @@ from twisted.web.server import NOT_DONE_YET, Site
 from zope.interface import implementer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
     from twisted.web.http import Request
     from twisted.web.iweb import IRequest
 
@@ -75,6 +78,42 @@ class Page(Resource):
             return b""
         _Slices(self._clock, request, answer.content).start()
         return NOT_DONE_YET
+
+
+class LatePage(Resource):
+    """
+    A page whose answer takes a while: *give* answers each POST. Whoever leaves before it comes has it cancelled.
+    """
+
+    isLeaf = True  # noqa: N815 - Twisted's name
+
+    def __init__(self, give: Callable[[Request], Coroutine[Deferred[Any], Any, Answer]]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._give = give
+
+    def render_POST(self, request: Request) -> int:  # noqa: N802 - Twisted's name
+        """
+        Answer when there is an answer; it has no pieces.
+        """
+        request.setHeader(b"cache-control", b"no-store")
+        giving = Deferred.fromCoroutine(self._give(request))
+        left = request.notifyFinish()
+        left.addErrback(lambda _: giving.cancel())
+        giving.addCallbacks(partial(_finish, request), partial(_break_off, request))
+        return NOT_DONE_YET
+
+
+def _finish(request: Request, answer: Answer) -> None:
+    request.setResponseCode(answer.status)
+    request.setHeader(b"content-type", answer.content_type)
+    request.write(b"".join([answer.content] if isinstance(answer.content, bytes) else map(str.encode, answer.content)))
+    request.finish()
+
+
+def _break_off(request: Request, failure: Failure) -> None:
+    if failure.check(CancelledError) is None:  # else nobody is there to be told
+        _log.failure("a request could not be answered", failure)
+        request.loseConnection()
 
 
 @implementer(IPushProducer)
@@ -149,7 +188,7 @@ class Pages(Resource):
     Several pages by their paths; what is not one of them is not found (Twisted's own answer for that is deprecated).
     """
 
-    def __init__(self, pages: dict[bytes, Page]) -> None:
+    def __init__(self, pages: Mapping[bytes, Page | LatePage]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         for path, page in pages.items():
             self.putChild(path, page)

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone, ResponseNeverReceived
+from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from sptls.acme import exchange
-from sptls.acme.exchange import Answer, Exchanges, abandonable, reason
+from sptls.acme.exchange import Answer, Exchanges, reason
 from sptls.errors import AcmeProtocolError, AcmeUnreachable
 from tests.acme.fake_ca import DIRECTORY, NOW, ORIGIN, FakeCa, Reply
 
@@ -209,23 +209,6 @@ def test_whatever_keeps_an_answer_from_coming_is_unreachable(reactor: Reactor) -
         get(exchanges, reactor)
 
 
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (DNSLookupError("no such\nhost"), "DNSLookupError: DNS lookup failed: no such host."),
-        (ResponseNeverReceived([Failure(ValueError("inner"))]), "ValueError: inner"),
-        (SSL.Error([("SSL routines", "", "wrong version number")]), "TLS: wrong version number"),
-        (SSL.ZeroReturnError(), "ZeroReturnError"),
-        (ResponseNeverReceived([Failure(ResponseNeverReceived([Failure(KeyError())]))]), "KeyError"),
-    ],
-)
-def test_the_innermost_cause_is_told_in_one_line(error: Exception, expected: str) -> None:
-    """
-    The agent's wrappers say nothing to an operator.
-    """
-    assert expected == reason(error)
-
-
 def test_untrusted_certificate_comes_with_what_to_do() -> None:
     """
     The first thing that goes wrong with a CA of one's own is its root.
@@ -233,28 +216,4 @@ def test_untrusted_certificate_comes_with_what_to_do() -> None:
     told = reason(SSL.Error([("SSL routines", "", "certificate verify failed")]))
     assert told.startswith("TLS: certificate verify failed; ")
     assert "acme.trust" in told
-
-
-def test_abandoned_work_says_nothing_more() -> None:
-    """
-    What becomes of cancelled work is nobody's concern.
-    """
-    work: Deferred[int] = Deferred(lambda deferred: deferred.errback(ValueError("of its own")))
-    outcome = abandonable(work)
-    outcomes: list[object] = []
-    outcome.addErrback(lambda failure: outcomes.append(failure.type))
-    outcome.cancel()
-    assert [CancelledError] == outcomes
-
-
-def test_work_that_is_not_abandoned_has_its_result() -> None:
-    """
-    Results and failures pass through.
-    """
-    done, broken = Deferred[int](), Deferred[int]()
-    results: list[object] = []
-    abandonable(done).addCallback(results.append)
-    abandonable(broken).addErrback(lambda failure: results.append(failure.type))
-    done.callback(1)
-    broken.errback(ValueError())
-    assert [1, ValueError] == results
+    assert "ValueError: other" == reason(ValueError("other"))

@@ -12,15 +12,17 @@ import attrs
 import pytest
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 
 from sptls.certs.attempts import Attempt, Attempts
 from sptls.certs.authority import Authority
+from sptls.certs.diagnosis import Diagnosis, Finding, Who
 from sptls.certs.limits import Bucket, Demand, Ledger, Limits, Priority
 from sptls.certs.recorder import Recorder
 from sptls.certs.records import NO_HISTORY
 from sptls.certs.standing import Standing
 from sptls.certs.store import InlineWorker, Store
-from sptls.errors import IssuanceFailed, OrderCancelled, ValidationFailed
+from sptls.errors import IssuanceFailed, OrderCancelled, PrecheckFailed, ValidationFailed
 from sptls.interfaces import Issued
 from tests.certs.authority import NOW
 from tests.certs.stored import CA, CLICK, bundle_for, outcome
@@ -114,7 +116,7 @@ def test_certificate_is_stored_served_and_counted(scene: Scene) -> None:
     It is drawn when it will be due; what a first challenge type failed at the CA before is remembered.
     """
     bundle = bundle_for(CLICK, NOW, NOW + LIFETIME)
-    scene.make(Issued(bundle, failed_authorizations=1))
+    scene.make(Issued(bundle, failed_authorizations=1, orders=1))
     stored = outcome(scene.store.load()).certificates[CLICK]
     assert ([bundle], stored) == (scene.told, scene.name.certificate)
     assert NOW < stored.renew_at < NOW + LIFETIME * 2 / 3
@@ -159,3 +161,71 @@ def test_attempt_that_is_resumed_keeps_its_beginning(scene: Scene) -> None:
     scene.name = Standing(CLICK, None, begun, is_resuming=True)
     scene.make(INVALID)
     assert (1, False) == (len(scene.history.failed_authorizations), scene.name.is_resuming)
+
+
+ELSEWHERE = Finding(Diagnosis("dns-elsewhere", Who.CUSTOMER, "it leads elsewhere", "mend it"), is_fatal=True)
+
+
+@attrs.define
+class Looking:
+    """
+    A look that finds *findings*, and with *is_gate* lets no order begin.
+    """
+
+    findings: tuple[Finding, ...] = (ELSEWHERE,)
+    is_gate: bool = False
+    explained: list[BaseException] = attrs.field(factory=list)
+
+    async def gate(self, name: object, _directory: str) -> None:
+        """
+        Let an order begin, or not.
+        """
+        if self.is_gate:
+            raise IssuanceFailed(PrecheckFailed(str(name), self.findings))
+
+    async def explain(self, _name: object, _directory: str, error: BaseException) -> tuple[Finding, ...]:
+        """
+        Give what was found.
+        """
+        self.explained.append(error)
+        return self.findings
+
+
+def test_what_a_look_found_is_stored_and_logged_once(scene: Scene) -> None:
+    """
+    The log speaks again when the cause changes, and the diagnosis survives a restart.
+    """
+    scene.attempts.look = look = Looking()
+    with capturedLogs() as events:
+        scene.make(INVALID)
+        scene.make(INVALID)
+        look.findings = ()
+        scene.make(INVALID)
+    lines = [formatEvent(event) for event in events]
+    assert 2 == len(lines)
+    assert "(it leads elsewhere; the CA offers no challenge type" in lines[0]
+    assert "; to act: the customer (DNS); mend it; " in lines[0]
+    assert "no-challenge" == getattr(scene.history.diagnosis, "code", "")
+
+
+def test_gate_stops_an_order_before_it_costs_anything(scene: Scene) -> None:
+    """
+    The CA is not asked, and the name waits as after any failure.
+    """
+    scene.attempts.look = Looking(is_gate=True)
+    scene.make(ZeroDivisionError())
+    assert (1, (), "dns-elsewhere") == (
+        scene.history.consecutive_failures,
+        scene.history.failed_authorizations,
+        getattr(scene.history.diagnosis, "code", ""),
+    )
+    assert {"orders": NOW.timestamp()} == outcome(scene.store.load()).limits[CA]
+
+
+def test_nothing_is_explained_to_nobody(scene: Scene) -> None:
+    """
+    A stop does not wait for a look.
+    """
+    scene.attempts.look = look = Looking()
+    scene.make(INVALID, is_stopping=True)
+    assert [] == look.explained

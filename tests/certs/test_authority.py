@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.defer import CancelledError
 
 from sptls.certs.authority import LONGEST_BLOCK_SECONDS, UNKNOWN_LIMIT_SECONDS, Authority, Moment
 from sptls.certs.breaker import FAILURES_THAT_OPEN
@@ -16,6 +17,7 @@ from sptls.errors import (
     Concern,
     IssuanceFailed,
     OrderCancelled,
+    PrecheckFailed,
     Scope,
     ValidationFailed,
 )
@@ -99,6 +101,7 @@ def test_what_meets_everybody_counts_as_an_outage(error: Exception) -> None:
         IssuanceFailed(ValidationFailed("click.a.example", ())),
         IssuanceFailed(AcmeProblem(400, "rejectedIdentifier")),
         IssuanceFailed(OrderCancelled()),
+        IssuanceFailed(PrecheckFailed("a.example", ())),
         ZeroDivisionError(),
     ],
 )
@@ -163,5 +166,28 @@ def test_orders_are_counted_and_certificates_that_did_not_come_are_not() -> None
     ca = authority(Limits(orders=Bucket(1, 60), certificates_per_name=Bucket(1, 600)))
     ca.began(CLICK, NOW)
     assert NotBefore(NOW.wall + 600, Scope.NAME) == ca.not_before(CLICK, NOW)
-    ca.failed(CLICK, IssuanceFailed(ValidationFailed("click.a.example", ())), NOW)
+    ca.failed(CLICK, IssuanceFailed(ValidationFailed("click.a.example", ()), orders=1), NOW)
     assert NotBefore(NOW.wall + 60, Scope.ACCOUNT) == ca.not_before(CLICK, NOW)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected_orders"),
+    [
+        (None, 1),
+        (IssuanceFailed(ValidationFailed("click.a.example", ()), orders=2), 2),
+        (IssuanceFailed(AcmeUnreachable("directory", "refused")), 0),
+        (CancelledError(), 2),
+    ],
+)
+def test_each_challenge_type_may_cost_an_order(error: BaseException | None, expected_orders: int) -> None:
+    """
+    While an attempt runs all that it may order is spent, so that it meets no 429 at its second; then what it did order.
+    """
+    ca = authority(Limits(orders=Bucket(10, 60)))
+    ca.began(CLICK, NOW)
+    assert {"orders": NOW.wall + 120} == ca.ledger.take_changes()
+    if error is None:
+        ca.issued(CLICK, 1)
+    else:
+        ca.failed(CLICK, error, NOW)
+    assert NOW.wall + expected_orders * 60 == ca.ledger.entries["orders"]

@@ -78,6 +78,20 @@ def test_next_order_comes_when_a_token_has_come() -> None:
     assert books.earliest(new("next.example"), waits.moment) is None
 
 
+def test_attempt_of_several_orders_waits_for_as_many() -> None:
+    """
+    Where it may need two, one that is left is not enough; what it did not need is there for the next.
+    """
+    books = ledger(Limits(Bucket(3, 100)))
+    two = Demand("click.example.com", Priority.NEW, orders=2)
+    books.spend(two, NOW)
+    assert NotBefore(NOW + 100, Scope.ACCOUNT) == books.earliest(two, NOW)
+    books.give_back_orders(two, 1)
+    assert books.earliest(two, NOW) is None
+    books.give_back_orders(two, 0)
+    assert {"orders": NOW + 100} == books.entries
+
+
 def test_domain_has_fifty_a_week() -> None:
     """
     Names of one registered domain share fifty certificates, one of which is to spare; other domains are not concerned.
@@ -202,3 +216,15 @@ def test_no_bucket_is_overdrawn(steps: list[tuple[float, Priority]], size: int, 
         if spent(books, [new(f"n{number}.example", priority)], now):
             tokens -= 1
         assert tokens > -1e-5
+
+
+def test_books_go_by_a_clock_that_was_set() -> None:
+    """
+    What was to be allowed in a minute still is, however the clock was set.
+    """
+    books = Ledger(Limits(orders=Bucket(1, 60)), registered)
+    books.spend(new(), NOW)
+    books.shift(-5 * WEEK)
+    waits = books.earliest(new(), NOW - 5 * WEEK)
+    assert waits is not None
+    assert 60 == round(waits.moment - NOW + 5 * WEEK, 3)

@@ -15,7 +15,9 @@ from tests.certs.stored import stored
 
 CERTIFICATE = stored()
 SERIAL = CERTIFICATE.bundle.serial
-DAY = timedelta(days=1)
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+# Epoch seconds are good to less than that.
+TICK = timedelta(microseconds=10)
 LATEST = schedule.latest_renewal(CERTIFICATE.bundle.not_before, CERTIFICATE.bundle.not_after)
 SPANS = st.timedeltas(-4000 * DAY, 4000 * DAY)
 FRACTIONS = st.floats(0, 1, exclude_max=True)
@@ -45,9 +47,11 @@ def test_a_certificates_place_comes_round_once_in_each_stretch(
     """
     now = moment.replace(tzinfo=NOW.tzinfo)
     place = place_after(serial, now, stretch)
-    assert now < place <= now + stretch + timedelta(milliseconds=1)
-    between = now + (place - now) / 2
-    assert abs(place_after(serial, between, stretch) - place) < timedelta(milliseconds=1) or place - now < DAY / 86400
+    assert SECOND <= place - now <= stretch + SECOND + TICK
+    before = place - SECOND - TICK
+    assert abs(place_after(serial, max(before, now), stretch) - place) <= TICK
+    for there in (place - TICK, place, place + TICK):
+        assert abs(place_after(serial, there, stretch) - place - stretch) <= 2 * TICK
 
 
 def test_first_questions_are_spread_over_half_a_day() -> None:
@@ -128,9 +132,21 @@ def test_no_window_parks_a_certificate_past_the_emergency(
     """
     window = info(NOW + start, NOW + start + abs(length), max(-1e9, min(1e9, seconds)))
     judgement = judge(window, None, CERTIFICATE, NOW, fraction)
-    assert judgement.renew_at <= min(LATEST, window.end)
+    assert judgement.renew_at <= min(LATEST, max(window.end, NOW + DAY))
     assert judgement.renew_at >= min(LATEST, window.start)
+    assert judgement.renew_at >= CERTIFICATE.bundle.not_before or window.end > CERTIFICATE.bundle.not_before
     assert timedelta(minutes=1) <= judgement.advice.ask_again_at - NOW <= DAY
+
+
+@pytest.mark.parametrize(("days", "expected"), [(79, DAY), (5, DAY / 2)])
+def test_a_window_before_the_certificate_waits_until_that_is_old_enough(days: int, expected: timedelta) -> None:
+    """
+    A CA that wants every certificate renewed at once gets one order a day, not one for each of its answers.
+    """
+    bundle = attrs.evolve(CERTIFICATE.bundle, not_after=CERTIFICATE.bundle.not_before + days * DAY)
+    certificate = attrs.evolve(CERTIFICATE, bundle=bundle)
+    judgement = judge(info(NOW - 2 * DAY, NOW - DAY), None, certificate, NOW, 0.5)
+    assert bundle.not_before + expected == judgement.renew_at
 
 
 def test_a_moment_that_was_later_already_stays_the_bound() -> None:

@@ -14,7 +14,15 @@ from zope.interface.verify import verifyObject
 from sptls.certs import schedule
 from sptls.certs.authority import Authority
 from sptls.certs.limits import NO_LIMITS, Bucket, Ledger, Limits
-from sptls.certs.records import NO_HISTORY, History, Loaded, OrderRecord, RenewalInfo, StoredCertificate
+from sptls.certs.records import (
+    NO_HISTORY,
+    History,
+    Loaded,
+    OrderRecord,
+    RenewalAdvice,
+    RenewalInfo,
+    StoredCertificate,
+)
 from sptls.certs.renewer import (
     LOOK_AGAIN_SECONDS,
     RESERVED_FOR_CLIENTS,
@@ -464,10 +472,11 @@ def test_name_that_waits_for_the_limit_says_so(setting: Setting) -> None:
     assert "waiting" == setting.state(OTHER).state
     setting.renewer.want(OTHER)
     state = setting.state(OTHER)
-    assert ("failing", NOW + timedelta(minutes=1)) == (state.state, state.next_attempt_at)
+    # An attempt may need an order for each of the two challenge types.
+    assert ("failing", NOW + timedelta(minutes=2)) == (state.state, state.next_attempt_at)
     assert "limits for our account" in state.last_error
-    assert [(OTHER, NOW + timedelta(minutes=1), "")] == setting.failures
-    setting.advance(minutes=1)
+    assert [(OTHER, NOW + timedelta(minutes=2), "")] == setting.failures
+    setting.advance(minutes=2)
     assert ("issuing", "") == (setting.state(OTHER).state, setting.state(OTHER).last_error)
 
 
@@ -481,11 +490,11 @@ def test_what_the_account_may_order_survives_a_restart(setting: Setting) -> None
     setting.clock.calls.clear()
     setting.restart()
     setting.start(OTHER)
-    assert ([CLICK], {CA: {"orders": NOW.timestamp() + 60}}) == (
+    assert ([CLICK], {CA: {"orders": NOW.timestamp() + 120}}) == (
         setting.issuer.asked,
         outcome(setting.store.load()).limits,
     )
-    setting.advance(minutes=1)
+    setting.advance(minutes=2)
     assert [CLICK, OTHER] == setting.issuer.asked
 
 
@@ -866,7 +875,7 @@ def test_clock_set_back_does_not_park_a_failed_name(setting: Setting) -> None:
     setting.issuer.fail(CLICK, UNREACHABLE)
     setting.set_by = timedelta(days=-5)
     setting.renewer.want(CLICK)
-    assert NOW - timedelta(days=5) + timedelta(minutes=1.1) == setting.failures[-1][1]
+    assert NOW - timedelta(days=5) + timedelta(minutes=1) == setting.failures[-1][1]
     setting.advance(minutes=2)
     assert [CLICK] * 2 == setting.issuer.asked
 
@@ -949,3 +958,167 @@ def test_state_waits_behind_others(setting: Setting) -> None:
     """
     setting.renewer.start(names(40), Loaded())
     assert NameState("waiting", None, None, "", None) == setting.state(names(40)[39])
+
+
+# When the CA wants a renewal
+
+
+def rescheduled(setting: Setting, days: float, serial: str = "") -> RenewalAdvice:
+    """
+    Start with a certificate, and have it renewed so many *days* from now.
+    """
+    outcome(setting.store.put_certificate(stored(), NO_HISTORY))
+    setting.start(CLICK)
+    advice = RenewalAdvice(stored().bundle.serial, NOW, NOW + WEEK, NOW + WEEK, "https://ca.example/why")
+    serial = serial or stored().bundle.serial
+    setting.renewer.reschedule(CLICK, serial, NOW + timedelta(days=days), advice)
+    return advice
+
+
+def test_renewal_is_brought_forward(setting: Setting) -> None:
+    """
+    To a moment to come, then to one that is over, which means now.
+    """
+    advice = rescheduled(setting, 7)
+    assert ([], NOW + WEEK, "https://ca.example/why") == (
+        setting.issuer.asked,
+        setting.state().renew_at,
+        setting.state().explanation_url,
+    )
+    setting.renewer.reschedule(CLICK, stored().bundle.serial, NOW - WEEK, advice)
+    assert [CLICK] == setting.issuer.asked
+    assert [stored().bundle] == setting.issuer.replaced
+    setting.renewer.reschedule(CLICK, stored().bundle.serial, NOW + WEEK, advice)
+    setting.issuer.finish(CLICK)
+    assert ([CLICK], "valid") == (setting.issuer.asked, setting.state().state)
+
+
+def test_renewal_is_put_off(setting: Setting) -> None:
+    """
+    Until the moment that its CA prefers.
+    """
+    rescheduled(setting, 60)
+    setting.advance(days=59)
+    assert [] == setting.issuer.asked
+    setting.advance(days=1)
+    assert [CLICK] == setting.issuer.asked
+
+
+@pytest.mark.parametrize("serial", ["0b", stored().bundle.serial])
+def test_advice_on_another_certificate_changes_nothing(setting: Setting, serial: str) -> None:
+    """
+    Nor does that on a name which is nobody's to renew.
+    """
+    advice = rescheduled(setting, 50, serial)
+    setting.renewer.reschedule(OTHER, "0b", NOW, advice)
+    assert ([], NOW + timedelta(days=50)) == (setting.issuer.asked, setting.state().renew_at)
+
+
+def test_stored_advice_is_told_after_a_restart(setting: Setting) -> None:
+    """
+    Unless it is about a certificate that was replaced.
+    """
+    outcome(setting.store.put_certificate(stored(), NO_HISTORY))
+    for serial, url in ((stored().bundle.serial, "https://ca.example/why"), ("0b", "")):
+        advice = RenewalAdvice(serial, NOW, NOW + WEEK, NOW + WEEK, "https://ca.example/why")
+        outcome(setting.store.put_renewal(CLICK, serial, NOW + WEEK, advice))
+        setting.restart()
+        setting.start(CLICK)
+        assert url == setting.state().explanation_url
+        outcome(setting.renewer.stop())
+
+
+def test_who_asks_cas_finds_certificates_and_cas(setting: Setting) -> None:
+    """
+    Those that are there now.
+    """
+    outcome(setting.store.put_certificate(stored(), NO_HISTORY))
+    setting.start(CLICK)
+    authority = setting.renewer.authority(CA)
+    assert authority is not None
+    assert (stored(), None, setting.issuer, None) == (
+        setting.renewer.certificate(CLICK),
+        setting.renewer.certificate(OTHER),
+        authority.issuer,
+        setting.renewer.authority("https://other.example/"),
+    )
+
+
+def test_operator_has_a_certificate_replaced_that_is_not_due(setting: Setting) -> None:
+    """
+    By a successor of it, which is then due when others are.
+    """
+    setting.issuer.answer = lambda _name: None
+    outcome(setting.store.put_certificate(stored()))
+    setting.start(CLICK)
+    assert [] == setting.issuer.asked
+    setting.renewer.renew(CLICK)
+    assert ([CLICK], [stored().bundle]) == (setting.issuer.asked, setting.issuer.replaced)
+    setting.advance(days=1)
+    assert ("valid", [CLICK]) == (setting.state().state, setting.issuer.asked)
+
+
+def test_renewal_that_an_operator_asks_for_keeps_to_back_off_and_limits(tmp_path: Path) -> None:
+    """
+    Unless the failure is forgiven; what the CA allows is not ours to forgive.
+    """
+    setting = Setting(tmp_path / "store.db", limits=Limits(certificates_per_name=Bucket(1, 3600)))
+    setting.issuer.answer = lambda _name: UNREACHABLE
+    outcome(setting.store.put_certificate(stored()))
+    setting.start(CLICK)
+    for _ in range(2):
+        setting.renewer.renew(CLICK)
+    assert ([CLICK], "failing") == (setting.issuer.asked, setting.state().state)
+    setting.issuer.answer = lambda _name: None
+    setting.renewer.retry(CLICK)
+    assert ([CLICK] * 2, "valid") == (setting.issuer.asked, setting.state().state)
+    setting.renewer.renew(CLICK)
+    assert ([CLICK] * 2, "failing") == (setting.issuer.asked, setting.state().state)
+    assert "limits" in setting.state().last_error
+    outcome(setting.store.close())
+
+
+def test_renewal_of_what_is_running_or_unknown_changes_nothing(setting: Setting) -> None:
+    """
+    A new one comes anyway.
+    """
+    setting.start(CLICK)
+    setting.renewer.renew(CLICK)
+    setting.renewer.renew(OTHER)
+    assert [CLICK] == setting.issuer.asked
+
+
+def test_adopted_certificate_is_served_stored_and_renewed_when_due(setting: Setting) -> None:
+    """
+    The CA is asked for nothing until then, failures are forgotten.
+    """
+    setting.start(CLICK)
+    setting.issuer.fail(CLICK, INVALID)
+    assert outcome(setting.renewer.adopt(stored()))
+    assert ({CLICK: stored().bundle}, "valid") == (setting.served, setting.state().state)
+    setting.advance(hours=2)
+    assert [CLICK] == setting.issuer.asked
+    assert stored() == outcome(setting.store.load()).certificates[CLICK]
+    setting.advance(days=50)
+    assert [CLICK] * 2 == setting.issuer.asked
+
+
+def test_order_of_before_is_forgotten_with_an_adopted_certificate(setting: Setting) -> None:
+    """
+    It isn't gone on with after the next start either.
+    """
+    outcome(setting.store.put_order(OrderRecord(CLICK, CA, "a", "o", b"key", NOW, NOW + WEEK)))
+    setting.renewer._is_stopping = True
+    setting.start(CLICK)
+    assert outcome(setting.renewer.adopt(stored()))
+    assert outcome(setting.store.order(CLICK)) is None
+
+
+def test_certificate_is_not_adopted_while_an_order_runs_or_for_nobody(setting: Setting) -> None:
+    """
+    The order brings another, and its record must stay.
+    """
+    setting.start(CLICK)
+    assert not outcome(setting.renewer.adopt(stored()))
+    assert not outcome(setting.renewer.adopt(stored("other.example.com")))
+    assert {} == setting.served

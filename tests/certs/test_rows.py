@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from sptls.certs import rows
 from sptls.certs.diagnosis import Diagnosis, Who
-from sptls.certs.records import AccountRecord, Deployment, History, StoredCertificate
+from sptls.certs.records import (
+    AccountRecord,
+    Deployment,
+    History,
+    RenewalAdvice,
+    StoredCertificate,
+    Warned,
+)
 from sptls.names import HostName
 from tests.certs.stored import CLICK, order_for, stored
 
@@ -154,6 +161,35 @@ def test_any_row_gives_a_deployment_or_damage(row: list[object]) -> None:
     except rows.DamagedRowError:
         return
     assert (HostName, Deployment) == (type(name), type(deployment))
+
+
+@given(st.builds(RenewalAdvice, texts, moments, moments, moments, texts))
+def test_renewal_advice_survives(advice: RenewalAdvice) -> None:
+    """
+    What a CA said comes back from its row as it went in.
+    """
+    assert (CLICK, advice) == rows.advice_of(rows.advice_row(CLICK, advice))
+
+
+@given(st.builds(Warned, texts, st.integers(0, 90), st.booleans()), moments)
+def test_warnings_survive(warned: Warned, told_at: datetime) -> None:
+    """
+    What people were warned of comes back from its row as it went in.
+    """
+    assert (CLICK, warned) == rows.warning_of(rows.warning_row(CLICK, warned, told_at))
+
+
+@given(st.lists(values, min_size=4, max_size=7))
+def test_any_row_gives_advice_and_warnings_or_damage(row: list[object]) -> None:
+    """
+    Nothing that a damaged file can hold raises anything else.
+    """
+    for read_row, kind in ((rows.advice_of, RenewalAdvice), (rows.warning_of, Warned)):
+        try:
+            name, value = read_row(tuple(row))
+        except rows.DamagedRowError:
+            continue
+        assert (HostName, kind) == (type(name), type(value))
 
 
 def test_account_survives() -> None:

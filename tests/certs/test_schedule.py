@@ -132,9 +132,9 @@ def test_delays_grow_as_documented() -> None:
 
 
 @given(fractions, st.integers(0, 60))
-def test_jitter_stays_within_a_tenth(fraction: float, failures: int) -> None:
+def test_jitter_stays_within_its_bounds(fraction: float, failures: int) -> None:
     """
-    No delay is more than 10 % off.
+    No delay of minutes is more than 10 % off, none of hours more than a quarter.
     """
     before = History(failures, directory=CA)
     exact = failed(before, Failure("dead")).next_attempt_at
@@ -143,7 +143,7 @@ def test_jitter_stays_within_a_tenth(fraction: float, failures: int) -> None:
     ).next_attempt_at
     assert exact is not None
     assert drawn is not None
-    assert abs((drawn - NOW) / (exact - NOW) - 1) <= 0.1 + 1e-9
+    assert abs((drawn - NOW) / (exact - NOW) - 1) <= (0.1 if failures < 3 else 0.25) + 1e-9
 
 
 @pytest.mark.parametrize(
@@ -228,14 +228,32 @@ def test_failing_renewal_keeps_trying_towards_expiry() -> None:
         assert NOW + expected == failed(before, Failure("dead"), not_after=NOW + left).next_attempt_at
 
 
+@pytest.mark.parametrize(("is_limit", "expected"), [(False, timedelta(hours=2)), (True, timedelta(hours=20))])
+def test_near_expiry_only_limits_are_waited_out(is_limit: bool, expected: timedelta) -> None:
+    """
+    A CA that is overloaded is asked more often than it likes; one that counts us is not.
+    """
+    failure = Failure("busy", retry_after_seconds=72000.0, is_limit=is_limit)
+    assert NOW + expected == failed(NO_HISTORY, failure, not_after=NOW + timedelta(hours=8)).next_attempt_at
+
+
+@pytest.mark.parametrize(("days", "expected"), [(90, timedelta(days=15)), (6, timedelta(days=1))])
+def test_a_renewal_is_an_emergency_when_a_sixth_of_the_life_is_left(days: int, expected: timedelta) -> None:
+    """
+    No wish for a later moment reaches beyond that.
+    """
+    not_after = NOW + timedelta(days=days)
+    assert not_after - expected == schedule.latest_renewal(NOW, not_after)
+
+
 @given(lifetimes, fractions)
 def test_renewal_comes_at_the_documented_part_of_the_lifetime(lifetime: timedelta, fraction: float) -> None:
     """
-    At 60 to 66.7 % of the lifetime, 45 to 50 % below ten days: never late, always before expiry.
+    At 50 to 66.7 % of the lifetime, 40 to 50 % below ten days: never late, always before expiry.
     """
     moment = schedule.renewal_moment(NOW, NOW + lifetime, NOW, fraction)
     part = (moment - NOW) / lifetime
-    first, last = (0.45, 0.5) if lifetime < timedelta(days=10) else (0.6, 2 / 3)
+    first, last = (0.4, 0.5) if lifetime < timedelta(days=10) else (0.5, 2 / 3)
     assert first - 1e-6 <= part <= last + 1e-6
 
 
@@ -326,7 +344,7 @@ def test_correction_is_final(history: History, now: datetime) -> None:
     [
         (
             IssuanceFailed(AcmeProblem(429, "rateLimited", "slow down", retry_after_seconds=60.0)),
-            Failure("the CA refused with rateLimited: slow down", 0, 60.0, is_outage=True),
+            Failure("the CA refused with rateLimited: slow down", 0, 60.0, is_outage=True, is_limit=True),
         ),
         (
             IssuanceFailed(AcmeProblem(403, "caa", "forbidden"), failed_authorizations=1),
@@ -340,7 +358,7 @@ def test_correction_is_final(history: History, now: datetime) -> None:
             IssuanceFailed(AcmeUnreachable("newOrder", "refused")),
             Failure("the CA could not be reached for newOrder: refused", is_outage=True),
         ),
-        (BadCertificate("expired"), Failure("expired", 0, 3600.0)),
+        (BadCertificate("expired"), Failure("expired", 0, 3600.0, is_limit=True)),
         (StoreError("/s", "full"), Failure("the store /s can't be used: full")),
         (TimeoutError(), Failure("no certificate after 10 minutes", 2)),
         (
@@ -521,3 +539,16 @@ def test_order_at_a_ca_that_is_not_asked_any_more_is_not_taken_up() -> None:
     begun = started(NO_HISTORY, NOW, directory=ELSEWHERE.directory, challenge_types=2)
     here = started(begun, NOW, directory=CA, challenge_types=2, is_resuming=True).at(CA)
     assert (History(directory=CA, attempt_started_at=NOW)) == here
+
+
+def test_history_goes_by_a_clock_that_was_set() -> None:
+    """
+    Every moment of it moves by the step, at every CA; what was never set stays unset.
+    """
+    step = timedelta(days=365)
+    begun = started(failed_at(NO_HISTORY, ELSEWHERE), NOW, directory=CA, challenge_types=2)
+    moved = schedule.shifted(begun, step)
+    assert (NOW + step, None) == (moved.attempt_started_at, moved.next_attempt_at)
+    there = moved.at(ELSEWHERE.directory)
+    assert ((NOW + step,), NOW + step + timedelta(minutes=1)) == (there.failed_authorizations, there.next_attempt_at)
+    assert begun == schedule.shifted(moved, -step)

@@ -167,14 +167,18 @@ def test_rescue_copies_what_is_sound(tmp_path: Path) -> None:
         connection.execute("UPDATE certificate SET names = 'other' WHERE name = 'b.example'")
         connection.execute("INSERT INTO history VALUES ('b.example', '', 3, NULL, '', 'dead', NULL, '', '')")
         connection.execute("INSERT INTO deployment VALUES ('c.example', '0a', 1, 0, NULL, '')")
+        connection.execute("INSERT INTO renewal_information VALUES ('d.example', '0a', 1, 2, 3, '')")
+        connection.execute("INSERT INTO warning VALUES ('e.example', '0a', 7, 1, 3)")
         connection.execute(f"INSERT INTO acme_order VALUES ({', '.join('?' * 9)})", rows.order_row(order_for()))  # noqa: S608
         path.with_name("store.db-journal").write_bytes(b"")
     fresh, kept = schema.rescue(path, NOW)
     with closing(fresh):
-        assert ("a.example", "b.example", "c.example", CLICK.text) == (
+        assert ("a.example", "b.example", "c.example", "d.example", "e.example", CLICK.text) == (
             value(fresh, "SELECT name FROM certificate"),
             value(fresh, "SELECT name FROM history"),
             value(fresh, "SELECT name FROM deployment"),
+            value(fresh, "SELECT name FROM renewal_information"),
+            value(fresh, "SELECT name FROM warning"),
             value(fresh, "SELECT name FROM acme_order"),
         )
     assert kept == path.with_name("store.db.damaged-20260801T120000.000000Z")

@@ -5,8 +5,11 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from sptls.certs.records import NO_HISTORY, History
+from sptls.certs.diagnosis import diagnose
+from sptls.certs.limits import Demand, Priority
+from sptls.certs.records import NO_HISTORY, History, RenewalAdvice
 from sptls.certs.standing import Standing
+from sptls.errors import StoreError
 from tests.certs.authority import NOW
 from tests.certs.stored import CLICK, stored
 
@@ -58,3 +61,47 @@ def test_name_without_certificate_and_failure_says_why_it_waits() -> None:
     told = Standing(CLICK, None, attrs.evolve(NO_HISTORY), waits_until=NOW).state(NOW, is_running=False)
     assert ("", None, None, NOW) == (told.directory, told.renew_at, told.not_after, told.next_attempt_at)
     assert "cut off" in told.last_error
+
+
+def test_every_problem_has_a_diagnosis() -> None:
+    """
+    That of its failure, what can be said of an older sptls's words, that of a wait; none where all is well.
+    """
+    found = diagnose(StoreError("/s", "disk full"))
+    waiting = attrs.evolve(NO_HISTORY)
+    told = [
+        Standing(CLICK, VALID, History(1, NOW, last_error="no", diagnosis=found)).state(NOW, is_running=False),
+        Standing(CLICK, VALID, History(1, NOW, last_error="no")).state(NOW, is_running=False),
+        Standing(CLICK, None, waiting, waits_until=NOW, waits_because="limit").state(NOW, is_running=False),
+        Standing(CLICK, VALID, NO_HISTORY).state(NOW, is_running=False),
+    ]
+    assert ["store", "unknown", "waiting", None] == [one.diagnosis.code if one.diagnosis else None for one in told]
+
+
+@pytest.mark.parametrize(
+    ("start", "directory", "follows_ari"),
+    [
+        (-timedelta(hours=1), VALID.directory, True),
+        (timedelta(hours=1), VALID.directory, False),
+        (-timedelta(hours=1), "https://other.example/", False),
+    ],
+)
+def test_renewal_in_its_cas_window_is_free(start: timedelta, directory: str, follows_ari: bool) -> None:
+    """
+    Only at the CA that gave the window, and once it has begun.
+    """
+    advice = RenewalAdvice(VALID.bundle.serial, NOW + start, NOW + timedelta(days=1), NOW, "https://ca.example/why")
+    standing = Standing(CLICK, VALID, NO_HISTORY, advice=advice)
+    is_renewal = directory == VALID.directory
+    expected = Demand(CLICK.text, Priority.RENEWAL, is_renewal=is_renewal, follows_ari=follows_ari)
+    assert expected == standing.demand(Priority.RENEWAL, directory, NOW)
+    assert "https://ca.example/why" == standing.state(NOW, is_running=False).explanation_url
+
+
+def test_a_new_certificate_has_no_window_yet() -> None:
+    """
+    That of its predecessor is gone with it.
+    """
+    standing = Standing(CLICK, VALID, NO_HISTORY, advice=RenewalAdvice(VALID.bundle.serial, NOW, NOW, NOW))
+    standing.take(VALID, NO_HISTORY)
+    assert standing.advice is None

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from sptls.certs.pem_objects import of_bundle
-from sptls.certs.records import AccountRecord, Deployment, History, Loaded
+from sptls.certs.records import AccountRecord, Deployment, History, Loaded, RenewalAdvice, Warned
 from sptls.certs.store import InlineWorker, Store, WorkerThread
 from sptls.errors import BadCertificate, StoreError
 from sptls.interfaces import IOrders
@@ -83,6 +83,17 @@ def test_records_survive(store: Store) -> None:
     outcome(store.put_deployments({CLICK: Deployment("0a")}))
     assert Loaded({CLICK: stored()}, {CLICK: FAILING}, (), {CLICK: Deployment("0a")}) == outcome(store.load())
     assert AccountRecord(b"key", "https://ca/acct/1") == outcome(store.account(CA))
+
+
+def test_renewal_advice_and_warnings_survive(store: Store) -> None:
+    """
+    What is put is loaded again.
+    """
+    advice = RenewalAdvice("0a", NOW, NOW + timedelta(days=1), NOW)
+    outcome(store.put_renewal(CLICK, "0a", NOW, advice))
+    outcome(store.put_warned({CLICK: Warned("0a", 7)}))
+    loaded = outcome(store.load())
+    assert ({CLICK: advice}, {CLICK: Warned("0a", 7)}) == (loaded.advices, loaded.warned)
 
 
 def test_orders_under_way_survive(store: Store) -> None:

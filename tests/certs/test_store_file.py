@@ -12,7 +12,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sptls.certs import schema
-from sptls.certs.records import NO_HISTORY, AccountRecord, Deployment, History, Loaded, OrderRecord
+from sptls.certs.records import (
+    NO_HISTORY,
+    NOT_WARNED,
+    AccountRecord,
+    Deployment,
+    History,
+    Loaded,
+    RenewalAdvice,
+    Warned,
+)
 from sptls.certs.store_file import StoreFile
 from sptls.errors import BadCertificate, StoreError
 from sptls.names import HostName
@@ -117,6 +126,39 @@ def test_clean_history_takes_no_row(path: Path) -> None:
         store.put_history(CLICK, FAILING)
         store.put_history(CLICK, History(directory=CA))
     assert [] == execute(path, "SELECT * FROM history")
+
+
+def test_renewal_moment_and_advice_change_together(path: Path) -> None:
+    """
+    In one transaction; a certificate that was replaced meanwhile keeps its own moment, and a damaged one its damage.
+    """
+    advice = RenewalAdvice(stored().bundle.serial, NOW, NOW, NOW + timedelta(hours=6), "https://ca.example/why")
+    moment = NOW + timedelta(days=3)
+    moved = attrs.evolve(stored(), renew_at=moment)
+    with closing(opened(path)) as store:
+        store.put_renewal(CLICK, advice.serial, moment, advice)
+        store.put_certificate(stored(), NO_HISTORY)
+        store.put_renewal(CLICK, advice.serial, moment, advice)
+        assert Loaded({CLICK: moved}, advices={CLICK: advice}) == store.load()
+        store.put_renewal(CLICK, "0b", NOW, advice)
+        assert {CLICK: moved} == store.load().certificates
+        execute(path, "UPDATE certificate SET issuer = 'damaged'")
+        store.put_renewal(CLICK, advice.serial, NOW, advice)
+    assert [("damaged",)] == execute(path, "SELECT issuer FROM certificate")
+
+
+def test_warnings_come_back(path: Path) -> None:
+    """
+    After a restart nobody is warned of the same thing again; what is over takes no row.
+    """
+    other, warned = HostName("other.example"), Warned("0a", 7, True)
+    with closing(opened(path)) as store:
+        store.put_warned({CLICK: warned, other: warned})
+        store.put_warned({CLICK: NOT_WARNED, other: Warned("0b")})
+    with closing(opened(path)) as store:
+        assert {other: Warned("0b")} == store.load().warned
+        store.remove(other)
+        assert {} == store.load().warned
 
 
 def test_deployments_come_back(path: Path) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from sptls.certs.intake import Offer, Outcome
 from sptls.cli import client
 from sptls.cli.client import DaemonClient, entries, holder
 from sptls.cli.domain import Domain
-from sptls.errors import ControlError, DaemonNotRunning
+from sptls.errors import ControlError, DaemonNotRunning, NotRevocable
 from sptls.names import HostName
-from tests.certs.stored import open_directory, read_only
+from tests.certs.stored import open_directory, read_only, stored
 from tests.cli.daemon import answering, listening
 from tests.ops.web import FakeControls, issuing, valid
 
@@ -161,6 +162,63 @@ def test_answer_of_another_version_is_said_to_be_that(tmp_path: Path, answer: by
 
     with listening(tmp_path, send), pytest.raises(ControlError, match="another version"):
         DaemonClient(tmp_path).domains([A])
+
+
+def _offers(*names: str, server: str = "") -> list[Offer]:
+    return [Offer(HostName(name), stored().bundle, server) for name in names]
+
+
+def test_certificates_are_sent_in_as_many_requests_as_it_takes(tmp_path: Path) -> None:
+    """
+    Each within what the daemon takes at once; none is no request.
+    """
+    controls = FakeControls()
+    names = [f"{number}.example" for number in range(20)]
+    with answering(tmp_path, controls):
+        outcomes = list(DaemonClient(tmp_path).take_over(_offers(*names), is_trial=True))
+        assert ["refused"] == [
+            one.word for one in DaemonClient(tmp_path).take_over(_offers("a.example", server="bad"), is_trial=False)
+        ]
+    assert [Outcome("taken", "renewal soon")] * 20 == outcomes
+    assert [f"{name}  True" for name in names] == controls.asked[:-1]
+    assert [] == list(DaemonClient(tmp_path).take_over([], is_trial=False))
+
+
+def test_certificates_of_great_length_are_sent_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Two may be more than a request holds.
+    """
+    monkeypatch.setattr(client, "_CERTIFICATES_BYTES", 1)
+    controls = FakeControls()
+    with answering(tmp_path, controls):
+        assert 2 == len(list(DaemonClient(tmp_path).take_over(_offers("a.example", "b.example"), is_trial=False)))
+
+
+@pytest.mark.parametrize("outcomes", ["1", "[]", "[1]", '[{"word": "lost"}]'])
+def test_outcome_of_another_version_is_said_to_be_that(tmp_path: Path, outcomes: str) -> None:
+    """
+    What became of the certificate isn't known then.
+    """
+    answer = f'{{"outcomes": {outcomes}}}'.encode()
+
+    def send(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
+
+    with listening(tmp_path, send), pytest.raises(ControlError, match="another version"):
+        list(DaemonClient(tmp_path).take_over(_offers("a.example"), is_trial=False))
+
+
+def test_revocation_is_done_or_its_problem_told(tmp_path: Path) -> None:
+    """
+    Nothing to tell is a success.
+    """
+    controls = FakeControls()
+    with answering(tmp_path, controls):
+        assert "" == DaemonClient(tmp_path).revoke(A, 4)
+        controls.refusal = NotRevocable("nobody can")
+        assert "nobody can" == DaemonClient(tmp_path).revoke(A, 4)
+    assert ["a.example 4"] == controls.asked
 
 
 def test_domain_that_can_not_be_read_is_another_versions() -> None:

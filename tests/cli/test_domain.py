@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sptls.certs.bundle import CertificateBundle
+from sptls.certs.diagnosis import Diagnosis, Who
 from sptls.cli.domain import Domain
 from sptls.names import HostName
 from sptls.ops.status import DomainStatus, domain_json
@@ -26,8 +27,22 @@ def test_what_a_daemon_says_is_read() -> None:
     """
     Every field of the status comes out of its JSON as it went in.
     """
-    status = DomainStatus("a.example", "failing", "internal", BUNDLE, NOW, LATER, "refused")
-    expected = Domain("a.example", "failing", "internal", "CN=R11", LATER, NOW, LATER, "refused")
+    meaning = Diagnosis("refused", Who.CA, "it said no", "ask it")
+    status = DomainStatus("a.example", "failing", "internal", BUNDLE, NOW, LATER, "refused", diagnosis=meaning)
+    expected = Domain(
+        "a.example",
+        "failing",
+        "internal",
+        "CN=R11",
+        LATER,
+        NOW,
+        LATER,
+        "refused",
+        cause="it said no",
+        who="ca",
+        advice="ask it",
+        serial=BUNDLE.serial,
+    )
     assert expected == Domain.of(domain_json(status))
     deployed = {**domain_json(status), "deployment": {"state": "failing", "problem": "exit status 1"}}
     assert attrs.evolve(expected, deploy_problem="exit status 1") == Domain.of(deployed)

@@ -12,9 +12,6 @@ from typing import NoReturn
 import pytest
 
 from sptls.certs.records import NO_HISTORY
-from sptls.cli import issue
-from sptls.cli.issue import seconds_for
-from sptls.cli.tally import Tally
 from tests.cli.conftest import Command, Site
 from tests.cli.daemon import answering, listening
 from tests.ops.web import FakeControls, failing, issuing, valid
@@ -197,12 +194,3 @@ def test_without_a_daemon_a_configuration_is_needed(sptls: Command, site: Site) 
     """
     ran = sptls("issue", "--state-dir", site.state, "--all")
     assert (2, True) == (ran.status, "SPTLS_CONFIG" in ran.err)
-
-
-def test_more_names_may_take_longer() -> None:
-    """
-    Unless it was said how long.
-    """
-    assert (905, 7) == (seconds_for(Tally(["a.example"]), None), seconds_for(Tally(["a.example"]), 7))
-    assert 50_000 < seconds_for(Tally(f"{number}.example" for number in range(10_000)), None)
-    assert issue.command.help

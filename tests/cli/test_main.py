@@ -40,6 +40,9 @@ def test_version_is_the_packages(sptls: Command) -> None:
     assert (0, f"sptls {metadata.version('sptls')}\n") == (ran.status, ran.out)
 
 
+COMMANDS = ["check", "status", "explain", "issue", "renew", "retry", "revoke", "import", "export", "show"]
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
 def test_help_names_every_command(sptls: Command, arguments: list[str]) -> None:
     """
@@ -47,13 +50,11 @@ def test_help_names_every_command(sptls: Command, arguments: list[str]) -> None:
     """
     ran = sptls(*arguments)
     assert 0 == ran.status
-    assert ["check", "status", "explain", "issue", "export", "show"] == [
-        line.split()[0] for line in ran.out.partition("Commands:\n")[2].splitlines()
-    ]
+    assert COMMANDS == [line.split()[0] for line in ran.out.partition("Commands:\n")[2].splitlines()]
     assert "Exit status" in ran.out
 
 
-@pytest.mark.parametrize("name", ["check", "status", "explain", "issue", "export", "show"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_explains_itself(sptls: Command, name: str) -> None:
     """
     With the options that all have.

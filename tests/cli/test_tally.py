@@ -106,6 +106,32 @@ def test_failed_names_are_told_with_the_reason_and_the_next_attempt(domain: Doma
     assert ((), 1) == (tally.names, tally.failed)
 
 
+@pytest.mark.parametrize("state", ["valid", "renewing", "waiting"])
+def test_certificate_that_is_to_be_replaced_settles_nothing(state: str) -> None:
+    """
+    Its successor does, and a failure.
+    """
+    tally = Tally(["a.example"], replaced={"a.example": "0a"})
+    old = attrs.evolve(VALID, state=state, serial="0a", deploy_problem="still copying")
+    assert () == tally.take([old], NOW)
+    assert 1 == len(tally.take([attrs.evolve(VALID, serial="0b")], NOW))
+    failed = Tally(["a.example"], replaced={"a.example": "0a"})
+    assert 1 == len(failed.take([attrs.evolve(FAILING, serial="0a")], NOW))
+    assert (0, 1) == (tally.failed, failed.failed)
+
+
+def test_own_certificates_are_not_ours_to_replace() -> None:
+    """
+    They count as failed: it was asked for.
+    """
+    tally = Tally(["a.example", "b.example"])
+    own = attrs.evolve(VALID, source="own")
+    assert [
+        "a.example: brings its own certificate, which is yours to renew; valid until 2027-02-21 12:00 (89 days left)"
+    ] == _words(tally.leave_own([own, attrs.evolve(VALID, name="b.example")], NOW))
+    assert ((HostName("b.example"),), 1) == (tally.names, tally.failed)
+
+
 def test_names_that_nobody_asked_for_are_left_out() -> None:
     """
     Each name settles once, whatever else is told.

@@ -112,6 +112,29 @@ def test_problems_are_told_with_where_they_are(problem: str, deploy_problem: str
     assert expected == wording.problem(_domain(problem=problem, deploy_problem=deploy_problem))
 
 
+@pytest.mark.parametrize(("who", "expected"), [("ca", "no such name; to act: the CA"), ("a newer one", "a newer one")])
+def test_cause_goes_before_the_words_and_says_who_must_act(who: str, expected: str) -> None:
+    """
+    Whom only a newer daemon knows is told as it says.
+    """
+    domain = _domain(problem="NXDOMAIN", cause="no such name", who=who)
+    assert wording.problem(domain).endswith(expected)
+
+
+def test_explanation_holds_what_there_is() -> None:
+    """
+    One line each; who has an own certificate needs no CA.
+    """
+    orders = [("https://ca.example/dir", ("http-01",)), ("internal", ())]
+    told = dict(wording.explanation(_domain(state="failing", problem="NX\nDOMAIN", cause="none"), orders, NOW))
+    assert ("none", "NX DOMAIN") == (told["cause"], told["in its own words"])
+    assert {"to act", "what to do", "deployment"}.isdisjoint(told)
+    asked = [words for title, words in wording.explanation(_domain(issuer=""), orders, NOW) if title == "will be asked"]
+    assert ["https://ca.example/dir by http-01", "internal"] == asked
+    own = dict(wording.explanation(_domain(source="own", problem="bad", cause="bad"), orders, NOW))
+    assert {"will be asked", "in its own words"}.isdisjoint(own)
+
+
 @pytest.mark.parametrize(
     ("states", "expected"),
     [

@@ -86,6 +86,7 @@ class Program:
     words: Sequence[str]
     environment: Mapping[str, str]
     pid: int = NO_PID
+    stdin: bytes = b""
 
     @property
     def names(self) -> list[str]:
@@ -93,6 +94,12 @@ class Program:
         Give the names that it was told of.
         """
         return self.environment["SPTLS_NAMES"].split(" ")
+
+    def write(self, data: bytes) -> None:
+        """
+        Note what it can read.
+        """
+        self.stdin += data
 
     def closeStdin(self) -> None:  # noqa: N802 - Twisted's name
         """

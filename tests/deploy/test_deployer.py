@@ -14,7 +14,6 @@ from twisted.logger import LogEvent, LogLevel, capturedLogs
 from sptls.certs.bundle import CertificateBundle
 from sptls.certs.records import Deployment
 from sptls.config import DeployConfig
-from sptls.deploy.command import KILLED_SECONDS
 from sptls.deploy.deployer import (
     NAMES_AT_ONCE,
     OVERDUE_SECONDS,
@@ -25,6 +24,7 @@ from sptls.deploy.deployer import (
 from sptls.deploy.ledger import SAVE_AGAIN_SECONDS
 from sptls.deploy.plan import LONGEST_COLLECTING_SECONDS, QUIET_SECONDS, DeployState
 from sptls.names import HostName
+from sptls.programs import KILLED_SECONDS
 from tests.certs.authority import NOW
 from tests.certs.stored import bundle_for
 from tests.deploy.doubles import Disk, Program, Programs, Thread

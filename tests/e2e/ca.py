@@ -77,7 +77,10 @@ class Ca:
         """
         Give the lines of ``[acme]`` that name it.
         """
-        return f'directory = "{self.pebble.directory_url}"\ntrust = "{self.pebble.trust}"\nagree_to_terms = true'
+        return (
+            f'directory = "{self.pebble.directory_url}"\ntrust = "{self.pebble.trust}"\nagree_to_terms = true\n'
+            f'resolver = "{self.pebble.resolver}"'
+        )
 
     def launcher(self, directory: Path, *names: str, acme: str = "", upstream: str = "", more: str = "") -> Launcher:
         """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.ca import Ca, certificate, domains
-from tests.e2e.daemon import Daemon, Launcher, until
+from tests.e2e.daemon import Daemon, Launcher, free_ports, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +76,23 @@ def test_old_certificate_is_served_and_told_apart_until_the_new_ca_has_issued(ca
             certificate(daemon.https, NAME, ca.client())
     with launcher.running() as daemon:
         assert ("valid", ca.pebble.directory_url, new) == _told(daemon)
+    assert 1 == ca.orders
+
+
+def test_next_ca_issues_while_the_first_does_not_answer(ca: Ca, tmp_path: Path) -> None:
+    """
+    Its certificate is as good as one of the first.
+    """
+    launcher = ca.launcher(tmp_path, NAME)
+    path = launcher.write(domains=domains(NAME), acme=ca.acme)
+    (port,) = free_ports(1)
+    dead = f'[[acme]]\ndirectory = "https://127.0.0.1:{port}/dir"\nagree_to_terms = true\n[[acme]]\n'
+    path.write_text(path.read_text().replace("[acme]\n", dead))
+    with launcher.running() as daemon:
+        _wait_valid(daemon, ca.pebble.directory_url)
+        certificate(daemon.https, NAME, ca.client())
+    with launcher.running() as daemon:
+        assert ("valid", ca.pebble.directory_url) == _told(daemon)[:2]
     assert 1 == ca.orders
 
 

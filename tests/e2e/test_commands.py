@@ -66,6 +66,10 @@ def test_commands_beside_a_running_daemon(ca: Ca, tmp_path: Path) -> None:
         assert orders == ca.orders
 
 
+def _hexadecimal(serial: int) -> str:
+    return serial.to_bytes((serial.bit_length() + 7) // 8).hex()
+
+
 def _serial(fullchain: Path) -> int:
     return x509.load_pem_x509_certificates(fullchain.read_bytes())[0].serial_number
 
@@ -116,6 +120,53 @@ def test_failure_is_asked_again_and_waited_for(ca: Ca, tmp_path: Path) -> None:
         assert (1, True) == (status, f"{NAMES[0]}: failed: " in out), (out, err, daemon.log)
         assert orders < ca.orders
         assert 1 == _run(launcher, "status")[0]
+
+
+def test_certificates_of_another_program_are_taken_over_without_an_order(ca: Ca, tmp_path: Path) -> None:
+    """
+    A migration: certbot's directory, then the first start; the same beside a running daemon.
+    """
+    before = ca.launcher(tmp_path / "before", *NAMES)
+    assert 0 == _run(before, "issue", "--all")[0]
+    serials = {}
+    for name in NAMES:
+        assert 0 == _run(before, "export", str(tmp_path / "letsencrypt" / "archive"), name)[0]
+        live = tmp_path / "letsencrypt" / "live" / name
+        live.parent.mkdir(exist_ok=True)
+        live.symlink_to(tmp_path / "letsencrypt" / "archive" / name)
+        serials[name] = _serial(live / "fullchain.pem")
+    (tmp_path / "letsencrypt" / "renewal").mkdir()
+    launcher, orders = ca.launcher(tmp_path / "after", *NAMES), ca.orders
+    (tmp_path / "letsencrypt" / "live" / NAMES[1]).rename(later := tmp_path / "later")
+    status, out, err = _run(launcher, "import", str(tmp_path / "letsencrypt"))
+    assert (0, True) == (status, "1 of 2 domains: fine; 0 refused; 1 not found" in out), (out, err)
+    with launcher.running() as daemon:
+        assert serials[NAMES[0]] == certificate(daemon.https, NAMES[0], ca.client()).serial_number
+        assert serials[NAMES[1]] != (mine := certificate(daemon.https, NAMES[1], ca.client())).serial_number
+        status, out, err = _run(launcher, "import", str(later.resolve()))
+        assert (0, f"{NAMES[1]}: nothing to import" in out) == (status, True), (out, err)
+        assert mine.serial_number == certificate(daemon.https, NAMES[1], ca.client()).serial_number
+    assert orders + 1 == ca.orders
+
+
+def test_certificates_are_renewed_and_revoked_at_an_operators_word(ca: Ca, tmp_path: Path) -> None:
+    """
+    The CA knows which is revoked; what is served is the new one.
+    """
+    launcher, name = ca.launcher(tmp_path, *NAMES), NAMES[0]
+    with launcher.running() as daemon:
+        daemon.wait_valid(name)
+        first = certificate(daemon.https, name, ca.client()).serial_number
+        status, out, err = _run(launcher, "renew", name)
+        assert (0, True) == (status, out.startswith(f"{name}: issued by ")), (out, err, daemon.log)
+        second = certificate(daemon.https, name, ca.client()).serial_number
+        assert first != second
+        status, out, err = _run(launcher, "revoke", name, "--reason", "superseded", "--yes")
+        assert (0, True) == (status, f"{name}: certificate {_hexadecimal(second)} is revoked" in out), (out, err)
+        third = certificate(daemon.https, name, ca.client()).serial_number
+        assert third not in {first, second}
+        statuses = [ca.pebble.certificate_status(_hexadecimal(serial))["Status"] for serial in (first, second, third)]
+        assert ["Valid", "Revoked", "Valid"] == statuses
 
 
 def test_daemon_that_is_killed_while_one_waits_is_said(ca: Ca, tmp_path: Path, authority: trustme.CA) -> None:

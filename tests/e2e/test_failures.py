@@ -63,6 +63,7 @@ def test_name_that_cannot_be_validated(ca: Ca, tmp_path: Path) -> None:
     assert (REFUSED, True) == (reason, seconds < 1)
     for part in ("tls-alpn-01", "http-01", "closed.example"):
         assert part in failing["problem"]
+    assert ("connection-refused", "host") == (failing["code"], failing["who"])
     wait = _moment(failing["next_attempt_at"]) - datetime.now(UTC)
     assert timedelta(seconds=40) < wait < timedelta(seconds=70)
     assert (2, 2) == (ca.orders, ca.validations("closed.example"))

@@ -48,9 +48,7 @@ def test_no_handshake_fails_while_domains_come_and_go(
     with launcher.running() as daemon, traffic(daemon.https, CLICK, trusting) as seen:
         for round_ in range(ROUNDS):
             is_there = round_ % 2 == 0
-            launcher.write(
-                domains=stays + comes if is_there else stays, acme=INTERNAL, upstream=tracking.configuration
-            )
+            launcher.write(domains=stays + comes if is_there else stays, acme=INTERNAL, upstream=tracking.configuration)
             _reload(daemon)
             assert is_there == _is_served(daemon, OTHER, trusting)
         until(lambda: seen.handshakes >= ROUNDS, "handshakes")
@@ -80,6 +78,21 @@ def test_name_that_comes_gets_its_certificate_and_keeps_it_when_it_comes_back(la
         launcher.write(domains=f'domains = ["{CLICK}", "{OTHER}"]', acme=INTERNAL)
         _reload(daemon)
         assert ("valid", serial) == (daemon.domain(OTHER)["state"], daemon.domain(OTHER)["serial"])
+
+
+def test_reload_that_comes_during_the_start_ends_nothing(launcher: Launcher) -> None:
+    """
+    It is remembered, and the configuration is read again as soon as the daemon serves.
+    """
+    launcher.write(domains=f'domains = ["{CLICK}"]', acme=INTERNAL)
+    daemon = launcher.spawn()
+    try:
+        until((launcher.state / "lock").exists, "state directory")
+        daemon.signal(signal.SIGHUP)
+        until(lambda: "was read again" in daemon.log or daemon.process.poll() is not None, "reload")
+        assert None is daemon.process.poll()
+    finally:
+        daemon.stop()
 
 
 def test_faulty_file_leaves_the_old_configuration_in_force(launcher: Launcher) -> None:

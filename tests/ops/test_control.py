@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from sptls.certs.intake import Offer
 from sptls.certs.records import Loaded
 from sptls.config import AcmeConfig, Config, DomainConfig
+from sptls.errors import NotRevocable
 from sptls.names import HostName
-from sptls.ops.control import MAX_BODY_BYTES, MAX_NAMES, Controls, DaemonControls, control_site
+from sptls.ops.control import MAX_BODY_BYTES, MAX_CERTIFICATES, MAX_NAMES, Controls, DaemonControls, control_site
 from sptls.ops.status import DomainStatus
+from tests.certs.stored import CLICK, outcome, stored
 from tests.ops.web import FakeControls, Talk, ask, content, issuing, valid
 from tests.test_parts import _made
 
@@ -111,6 +114,101 @@ def test_reading_and_changing_have_methods_of_their_own(method: bytes, path: byt
     What changes something is asked for by POST only (RFC 9110 §9.2.1).
     """
     assert b"405" in ask(control_site(Clock(), FakeControls()), method, path).split(b"\r\n")[0]
+
+
+def test_renewing_asks_and_answers_at_once() -> None:
+    """
+    With or without regard to failures.
+    """
+    controls = FakeControls(valid("a.example"))
+    for body in ({"names": ["a.example"]}, {"names": ["a.example", "x.example"], "now": True}):
+        status, told = _call(controls, b"POST", b"/renew", body)
+        assert (200, "valid") == (status, told["domains"][0]["state"])
+    assert ["a.example", "a.example!", "x.example!"] == controls.asked
+
+
+def test_revocation_is_done_or_its_problem_told() -> None:
+    """
+    The CA's own words.
+    """
+    controls = FakeControls(valid("a.example"))
+    body = {"name": "A.example", "reason": 4}
+    assert (200, {"revoked": True}) == _call(controls, b"POST", b"/revoke", body)
+    assert ["a.example 4"] == controls.asked
+    controls.refusal = NotRevocable("nobody can")
+    assert (200, {"revoked": False, "problem": "nobody can"}) == _call(controls, b"POST", b"/revoke", body)
+
+
+@pytest.mark.parametrize("body", [{}, {"name": "a.example"}, {"name": 1, "reason": 1}, {"name": "a", "reason": True}])
+def test_revocation_of_nothing_is_refused(body: object) -> None:
+    """
+    It is said what is needed.
+    """
+    status, told = _call(FakeControls(), b"POST", b"/revoke", body)
+    assert (400, True) == (status, "a name and a reason" in told["error"])
+
+
+def _offered(name: str = "click.example.com", **more: str) -> dict[str, str]:
+    bundle = stored().bundle
+    return {
+        "name": name,
+        "key": bundle.key_pem().decode(),
+        "chain": bundle.chain_pem().decode(),
+        "server": "https://ca.example",
+        **more,
+    }
+
+
+def test_each_certificate_that_is_imported_has_its_outcome() -> None:
+    """
+    One that can't be read doesn't keep the others.
+    """
+    controls = FakeControls()
+    body = {"certificates": [_offered(), _offered(key="none"), _offered(server="bad")]}
+    status, told = _call(controls, b"POST", b"/import", body)
+    assert (200, ["taken", "refused", "refused"]) == (status, [outcome["word"] for outcome in told["outcomes"]])
+    assert ["click.example.com https://ca.example False", "click.example.com bad False"] == controls.asked
+    assert 200 == _call(controls, b"POST", b"/import", {"certificates": [_offered()], "dry_run": True})[0]
+    assert controls.asked[-1].endswith("True")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"{", 400, "not JSON"),
+        ({}, 400, "must hold the certificates"),
+        ({"certificates": [1]}, 400, "must hold the certificates"),
+        ({"certificates": [{}]}, 400, "must have the texts"),
+        ({"certificates": [{}] * (MAX_CERTIFICATES + 1)}, 413, "too many"),
+    ],
+)
+def test_import_that_is_none_is_refused_with_the_reason(body: object, status: int, said: str) -> None:
+    """
+    Nothing is taken then.
+    """
+    controls = FakeControls()
+    answered, told = _call(controls, b"POST", b"/import", body)
+    assert (status, []) == (answered, controls.asked)
+    assert said in told["error"]
+
+
+def test_daemon_renews_imports_and_refuses_to_revoke_at_the_internal_ca(tmp_path: Path) -> None:
+    """
+    The real controls, on the real renewer.
+    """
+    config = Config(
+        state_dir=tmp_path, acme=AcmeConfig(directory="internal"), domains=(DomainConfig(HostName("a.example")),)
+    )
+    parts = _made(config)
+    parts.keeping.renewer._is_stopping = True  # it plans, and begins no order
+    parts.keeping.renewer.start([HostName("a.example")], Loaded())
+    controls = DaemonControls(parts.report, parts.keeping.renewer)
+    (domain,) = controls.renew([HostName("a.example")], is_at_once=True)
+    assert "waiting" == domain.state
+    offer = Offer(CLICK, stored().bundle)
+    assert "refused" == outcome(controls.take_over(offer, is_trial=True)).word
+    with pytest.raises(NotRevocable):
+        outcome(controls.revoke(HostName("a.example"), 1))
 
 
 def test_daemon_forgets_failures_and_tells_of_its_own(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
-from sptls.ops.pages import SLICE_SECONDS, STALLED_SECONDS, Answer, Page, Pages, QuietSite
+from sptls.ops.pages import SLICE_SECONDS, STALLED_SECONDS, Answer, LatePage, Page, Pages, QuietSite
 from tests.ops.web import Talk, ask, content
 from tests.proxy.wire import logged
 
@@ -19,6 +21,72 @@ REQUEST = b"GET /page HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 def _site(clock: Clock, answer: Answer) -> QuietSite:
     page = Page(clock, (b"GET", b"HEAD"), b"only reads\n", lambda _request: answer)
     return QuietSite(Pages({b"page": page}), reactor=clock)  # type: ignore[no-untyped-call]
+
+
+class _Late:
+    """
+    A page that answers what it is told to; *is_cancelled* when nobody is there any more.
+    """
+
+    def __init__(self) -> None:
+        self.answer: Deferred[Answer] = Deferred(self._cancelled)
+        self.is_cancelled = False
+
+    def _cancelled(self, _: object) -> None:
+        self.is_cancelled = True
+
+    async def give(self, _request: object) -> Answer:
+        """
+        Wait for it.
+        """
+        return await self.answer
+
+    def talk(self) -> Talk:
+        """
+        Give a connection that has asked for it.
+        """
+        talk = Talk(QuietSite(Pages({b"page": LatePage(self.give)}), reactor=Clock()))  # type: ignore[no-untyped-call]
+        assert b"" == talk.say(REQUEST.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 0\r\n\r\n"))
+        return talk
+
+
+@pytest.mark.parametrize("answered", [Answer(b"late\n", 202), Answer(iter(["la", "te\n"]), 202)])
+def test_answer_that_takes_a_while_comes_when_it_is_there(answered: Answer) -> None:
+    """
+    Not before.
+    """
+    late = _Late()
+    talk = late.talk()
+    late.answer.callback(answered)
+    said = talk.say(b"")
+    assert (b"HTTP/1.1 202 Accepted", b"late\n") == (said.split(b"\r\n")[0], content(said))
+    talk.end()
+
+
+def test_who_leaves_before_the_answer_has_it_cancelled() -> None:
+    """
+    Nobody would be told.
+    """
+    late = _Late()
+    talk = late.talk()
+    talk.end()
+    assert late.is_cancelled
+    assert not talk.transport.value()
+
+
+def test_fault_while_an_answer_is_awaited_is_logged_and_ends_the_connection() -> None:
+    """
+    The daemon goes on.
+    """
+    late = _Late()
+    talk = late.talk()
+    with capturedLogs() as events:
+        late.answer.errback(ZeroDivisionError())
+    assert (["a request could not be answered"], True) == (
+        [event["log_format"] for event in events],
+        talk.transport.disconnecting or talk.transport.disconnected,
+    )
+    talk.end()
 
 
 def _slow(clock: Clock, count: int) -> Iterator[str]:

@@ -16,6 +16,8 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 
 from sptls.certs.bundle import CertificateBundle
+from sptls.certs.intake import Offer, Outcome
+from sptls.errors import SptlsError
 from sptls.names import HostName
 from sptls.ops.status import DomainStatus, status_text
 
@@ -63,6 +65,7 @@ class FakeControls:
         self.known = {domain.name: domain for domain in domains}
         self.asked: list[str] = []
         self.looks = 0
+        self.refusal: SptlsError | None = None
         self.on_look: Callable[[int], object] = lambda _looks: None
         self.on_issue: Callable[[str], object] = lambda _name: None
         self.configuration: dict[str, Any] = {"faults": [], "needs_restart": []}
@@ -96,6 +99,31 @@ class FakeControls:
             self.asked.append(name.text)
             self.on_issue(name.text)
         return [self.known[name.text] for name in names if name.text in self.known]
+
+    def renew(self, names: Iterable[HostName], *, is_at_once: bool) -> Iterable[DomainStatus]:
+        """
+        Note which names were asked for, those that are to be renewed at once with a mark.
+        """
+        for name in names:
+            self.asked.append(f"{name.text}!" if is_at_once else name.text)
+            self.on_issue(name.text)
+        return [self.known[name.text] for name in names if name.text in self.known]
+
+    async def revoke(self, name: HostName, reason: int) -> None:
+        """
+        Note what was asked for, or refuse it.
+        """
+        if self.refusal is not None:
+            raise self.refusal
+        self.asked.append(f"{name.text} {reason}")
+        self.on_issue(name.text)
+
+    async def take_over(self, offer: Offer, *, is_trial: bool) -> Outcome:
+        """
+        Note what was offered, and take it; of a CA that has "bad" in its name, refuse it.
+        """
+        self.asked.append(f"{offer.name.text} {offer.server} {is_trial}")
+        return Outcome("refused", "of no good") if "bad" in offer.server else Outcome("taken", "renewal soon")
 
 
 @attrs.define

@@ -90,6 +90,7 @@ class Pebble:
     trust: Path
     management_url: str
     dns_management_url: str
+    resolver: str
     log: Path
     process: subprocess.Popen[bytes] = attrs.field(repr=False)
 
@@ -213,6 +214,7 @@ def _start(stack: ExitStack, folder: Path, settings: Settings, ports: Ports) -> 
         trust=authority,
         management_url=f"https://{HOST}:{ports.management}",
         dns_management_url=f"http://{HOST}:{ports.dns_management}",
+        resolver=f"{HOST}:{ports.dns}",
         log=log,
         process=process,
     )

@@ -1,8 +1,8 @@
 """
-Runs commands on a real reactor in a process of its own: ``python -m tests.deploy.running``.
+Runs commands on a real reactor in a process of its own: ``python -m tests.running_programs``.
 
 Reads ``{NAME: [SECONDS, COMMAND...]}`` from standard input, runs all at the same time, and writes what came of each as
-JSON. One whose SECONDS are negative is cancelled after as many.
+JSON. One whose NAME has "reads" in it can read its name; one whose SECONDS are negative is cancelled after as many.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from typing import Any
 from twisted.internet import task
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 
-from sptls.deploy import command
+from sptls import programs
 
 # Short enough for a test, long enough for a busy machine to tell SIGTERM from SIGKILL.
-command.KILL_SECONDS = 1.0  # type: ignore[misc]
+programs.KILL_SECONDS = 1.0  # type: ignore[misc]
 
 
-async def outcome(reactor: Any, seconds: float, words: list[str]) -> str:
+async def outcome(reactor: Any, name: str, seconds: float, words: list[str]) -> str:
     """
     Run one command; cancelled ones give "cancelled".
     """
     deadline = seconds if seconds > 0 else 30.0
-    running = Deferred.fromCoroutine(command.run(reactor, words, dict(os.environ), deadline))
+    running = Deferred.fromCoroutine(
+        programs.run(reactor, "the command", words, dict(os.environ), deadline, _stdin(name))
+    )
     if seconds < 0:
         reactor.callLater(-seconds, running.cancel)
     try:
@@ -35,12 +37,16 @@ async def outcome(reactor: Any, seconds: float, words: list[str]) -> str:
         return "cancelled"
 
 
+def _stdin(name: str) -> bytes:
+    return name.encode() if "reads" in name else b""
+
+
 def main(reactor: Any) -> Deferred[None]:
     """
     Run what standard input says.
     """
     asked = json.load(sys.stdin)
-    runs = [Deferred.fromCoroutine(outcome(reactor, seconds, words)) for seconds, *words in asked.values()]
+    runs = [Deferred.fromCoroutine(outcome(reactor, name, seconds, words)) for name, (seconds, *words) in asked.items()]
 
     def tell(results: Any) -> None:
         json.dump(dict(zip(asked, [str(result) for _, result in results], strict=True)), sys.stdout)

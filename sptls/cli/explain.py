@@ -1,0 +1,80 @@
+"""
+``sptls explain``: all that is known of one domain: how it stands, why, who must act, and what comes next.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from sptls.cli import wording
+from sptls.cli.client import entries
+from sptls.cli.options import host_name, place, place_options
+from sptls.cli.output import EXIT_FAILED, EXIT_FINE, note, say
+from sptls.cli.status import find
+from sptls.clock import wall_time
+from sptls.config import INTERNAL_DIRECTORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sptls.cli.options import Place
+    from sptls.names import HostName
+
+# A CA that is configured, and the challenge types that are answered there.
+Orders = list[tuple[str, tuple[str, ...]]]
+
+
+@click.command("explain", short_help="Tell why a domain has no certificate, and who must act.")
+@click.argument("name", metavar="NAME", callback=host_name)
+@click.option("--json", "as_json", is_flag=True, help="Write it as one line of JSON.")
+@place_options
+def command(name: HostName, as_json: bool, config: Path | None, state_dir: Path | None, *, renew_only: bool) -> int:
+    """
+    Tell how NAME stands, and what happens next.
+
+    If something is wrong: its cause in plain words, who must act, what to do, and what the CA said itself.
+
+    The running daemon is asked; where none runs, the store and the configuration are read.
+
+    \b
+    Exit status:
+      0  nothing is amiss
+      1  it fails, is faulty or has expired
+      2  usage or configuration, also a NAME that is not served
+    """  # noqa: D301 - click wants the character itself
+    where = place(config, state_dir, renew_only=renew_only)
+    found = find(where, [name])
+    domains, unknown = entries(found.status["domains"])
+    if unknown:
+        raise click.UsageError("; ".join(unknown))
+    if found.not_running:
+        note(f"{found.not_running}; this is what is stored")
+    now, orders = wall_time(), _orders(where)
+    (domain,), (told,) = domains, found.status["domains"]
+    if as_json:
+        tries = [{"directory": directory, "challenges": kinds} for directory, kinds in orders]
+        say(json.dumps({**told, "cas": [] if domain.is_own else tries}))
+    else:
+        _show(name, tuple(wording.explanation(domain, orders, now)))
+    return EXIT_FINE if domain.is_fine(now) else EXIT_FAILED
+
+
+def _orders(where: Place) -> Orders:
+    """
+    Give what the configuration says, as far as it is known: a daemon can be reached without it.
+    """
+    if where.source is None:
+        return []
+    return [
+        (acme.directory, () if acme.directory == INTERNAL_DIRECTORY else acme.challenges) for acme in where.config().cas
+    ]
+
+
+def _show(name: HostName, told: tuple[tuple[str, str], ...]) -> None:
+    say(name.text)
+    width = max(len(title) for title, _ in told)
+    for title, words in told:
+        say(f"  {title:{width}}  {words}")

@@ -1,0 +1,89 @@
+"""
+Tests for `sptls.cli.explain`, against the real calls on a real socket, and real stores.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import attrs
+
+from sptls.certs.diagnosis import diagnose
+from sptls.certs.records import History
+from sptls.clock import wall_time
+from sptls.errors import AcmeProblem, ValidationFailed
+from tests.cli.conftest import Command, Site
+from tests.cli.daemon import answering
+from tests.ops.web import FakeControls, failing, valid
+
+NXDOMAIN = ValidationFailed("a.example", (("http-01", AcmeProblem(400, "dns", "DNS problem: NXDOMAIN looking up A")),))
+ACME = 'directory = "https://ca.example/dir"\nagree_to_terms = true'
+
+
+def test_failing_domain_is_explained(sptls: Command, site: Site) -> None:
+    """
+    What is wrong, who must act, what to do, the CA's own words, and what will be tried when.
+    """
+    domain = attrs.evolve(failing("a.example", str(NXDOMAIN)), diagnosis=diagnose(NXDOMAIN))
+    with answering(site.state, FakeControls(domain)):
+        ran = sptls("explain", "--config", site.write("a.example", acme=ACME), "a.example")
+    assert (1, "") == (ran.status, ran.err)
+    name, *lines = ran.out.splitlines()
+    told = {line[2:18].strip(): line[20:] for line in lines}
+    assert "a.example" == name
+    assert "the name does not exist in the DNS" == told["cause"]
+    assert "the customer (DNS)" == told["to act"]
+    assert told["what to do"].startswith("create the name's CNAME")
+    assert "NXDOMAIN looking up A" in told["in its own words"]
+    assert told["next"].startswith("attempt ")
+    assert "https://ca.example/dir by tls-alpn-01, then http-01" == told["will be asked"]
+
+
+def test_valid_domain_is_fine(sptls: Command, site: Site) -> None:
+    """
+    Nobody must act, and the CA's reason for an early renewal is shown; without a configuration no CA is known.
+    """
+    domain = valid("a.example", explanation_url="https://ca.example/why")
+    with answering(site.state, FakeControls(domain)):
+        ran = sptls("explain", "--state-dir", site.state, "A.example")
+    assert 0 == ran.status
+    assert ("to act" in ran.out, "https://ca.example/why" in ran.out, "will be asked" in ran.out) == (
+        False,
+        True,
+        False,
+    )
+
+
+def test_store_is_read_where_no_daemon_runs(sptls: Command, site: Site) -> None:
+    """
+    The diagnosis was stored, and the JSON has it.
+    """
+    until = wall_time() + timedelta(minutes=9)
+    site.put_history("a.example", History(1, until, (), str(NXDOMAIN), diagnosis=diagnose(NXDOMAIN)))
+    ran = sptls("explain", "--json", "--config", site.write("a.example"), "a.example")
+    told = json.loads(ran.out)
+    assert (1, True) == (ran.status, "this is what is stored" in ran.err)
+    assert ("dns-nxdomain", "customer-dns") == (told["code"], told["who"])
+    assert [{"directory": "internal", "challenges": []}] == told["cas"]
+
+
+def test_own_certificate_is_the_operators(sptls: Command, site: Site) -> None:
+    """
+    No CA will be asked for it.
+    """
+    own = site.bring("own.example", timedelta(days=1))
+    (site.directory / "own.example.pem").write_text("nothing")
+    config = site.write(own)
+    ran = sptls("explain", "--config", config, "own.example")
+    assert 1 == ran.status
+    assert "the operator of sptls" in ran.out
+    assert [] == json.loads(sptls("explain", "--json", "--config", config, "own.example").out)["cas"]
+
+
+def test_name_that_is_not_served_is_a_usage_error(sptls: Command, site: Site) -> None:
+    """
+    Nothing can be said of it.
+    """
+    ran = sptls("explain", "--config", site.write("a.example"), "x.example")
+    assert (2, "", True) == (ran.status, ran.out, "x.example" in ran.err)
