@@ -100,11 +100,13 @@ class OurAccount:
         Raises: as `get` does.
         """
         async with self._turns.turn(until):
-            if self._account is None or self._account == lost:
+            account = self._account
+            # Not by value: a CA may give the account its old URL again, and the others must not ask once more.
+            if account is None or account is lost:
                 _log.warn("the CA does not know our account {url}; registering again", url=lost.url)
                 self._account = None
-                self._account = await self._register(lost.key, until)
-        return self._account
+                account = self._account = await self._register(lost.key, until)
+        return account
 
     async def _find(self, until: float) -> jws.Account:
         record = await self.accounts.account(self.client.directory_url)

@@ -214,6 +214,14 @@ _BY_WORDS: Final = (
         f"{_POINT_HERE}; what is before it must pass /.well-known/acme-challenge/ on",
     ),
     _words(
+        "connection unauthorized",
+        r"failed to connect to",
+        "connection",
+        Who.HOST,
+        "the CA can't connect to the name's address",
+        _OPEN,
+    ),
+    _words(
         "rejectedIdentifier",
         r"public suffix|valid TLD",
         "name-refused",
@@ -322,6 +330,8 @@ UNSERVABLE: Final = Diagnosis(
 )
 # The names whose DNS is at fault fail alike by each challenge type, and that says more than what else failed.
 _MOST_TELLING: Final = ("caa-forbids", "dns")
+# What says no more than the problem's type; another challenge type may have failed with a reason.
+_VAGUE: Final = frozenset({"connection", "unauthorized", "tls", "refused"})
 _SECONDARY: Final = "During secondary validation: "
 
 
@@ -395,7 +405,7 @@ def _of_challenges(failures: Sequence[tuple[str, AcmeProblem]]) -> Diagnosis:
         for _, one in found:
             if one.code.startswith(telling):
                 return one
-    first = found[0][1]
+    first = next((one for _, one in found if one.code not in _VAGUE), found[0][1])
     if all(one == first for _, one in found):
         return first
     cause = _once(f"{kind}: {one.cause}" for kind, one in found)

@@ -145,5 +145,5 @@ class Outcome:
                 return cls("taken", f"renewal {certificate.renew_at:%Y-%m-%d}, by {certificate.directory}")
             case Keep(reason):
                 return cls("kept", reason)
-            case Refuse(reason):
-                return cls("refused", reason)
+            case _:
+                return cls("refused", decision.reason)

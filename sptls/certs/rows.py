@@ -42,6 +42,7 @@ HISTORY_COLUMNS: Final = (
 DEPLOYMENT_COLUMNS: Final = "name, serial, is_command_owed, consecutive_failures, next_attempt_at, last_error"
 ADVICE_COLUMNS: Final = "name, serial, window_start, window_end, ask_again_at, explanation_url"
 WARNING_COLUMNS: Final = "name, serial, days, is_failing, told_at"
+LIMIT_COLUMNS: Final = "directory, entry, moment"
 ACCOUNT_COLUMNS: Final = "directory, url, private_key, checksum"
 ORDER_COLUMNS: Final = "name, directory, account_url, url, created_at, expires, is_replacement, private_key, checksum"
 
@@ -184,6 +185,19 @@ def _diagnosis(text: Any) -> Diagnosis | None:
         return None
     code, who, cause, advice = json.loads(text)
     return Diagnosis(str(code), Who(who), str(cause), str(advice))
+
+
+def limit_of(row: Row) -> tuple[str, str, float]:
+    """
+    Give the directory, the entry and the moment (epoch seconds) of a ledger's *row*.
+
+    Raises:
+        DamagedRowError: it holds none.
+    """
+    directory, entry, moment = row
+    if not (isinstance(directory, str) and isinstance(entry, str) and isinstance(moment, float)):
+        raise DamagedRowError("it holds no entry of a ledger")
+    return directory, entry, moment
 
 
 def deployment_row(name: HostName, deployment: Deployment) -> Row:

@@ -44,6 +44,10 @@ _LAST_DELAY = timedelta(hours=6)
 _DELAY_JITTER = 0.1
 _LONG_DELAY_JITTER = 0.25
 
+# What failed because the CA was out is not the name's fault: when the circuit breaker lets a probe go, every ten
+# minutes at the seldomest, some name must be ready for it.
+_LONGEST_IN_OUTAGE = timedelta(minutes=10)
+
 # A CA that asks for more is asked again after a day all the same: its limits refill, its clock may be wrong.
 LONGEST_RETRY_AFTER = timedelta(hours=24)
 # Nothing above waits longer than a day, so a next attempt further off was stored by a clock that was ahead; an hour of
@@ -191,7 +195,7 @@ def decide(
     Tell whether a name is to get a certificate from one of *cas* (in order of preference) now, or when to look again.
 
     An attempt does not start unless all that it may fail fits into the hour's limit of its CA. One that goes on with an
-    order that was cut off (*is_resuming*) starts at once, for as long as those that were may not have reached the limit.
+    order that was cut off (*is_resuming*) starts at once, for as long as those that were can't have reached the limit.
     The *history* is one that `corrected` has seen.
     """
     if is_resuming:  # this one may fail too
@@ -304,6 +308,8 @@ def after_failure(
     recent = _recent(history.failed_authorizations, now)
     failed = tuple(sorted((*recent, *[now] * failure.failed_authorizations)))
     delay = _delay(failures, fraction)
+    if failure.is_outage:
+        delay = min(delay, _LONGEST_IN_OUTAGE)
     retry_after = min(timedelta(seconds=max(0.0, failure.retry_after_seconds or 0.0)), LONGEST_RETRY_AFTER)
     if not_after is not None and not_after > now:
         # Near expiry a quarter of what is left keeps trying until the end; the CA's limits hold all the same.

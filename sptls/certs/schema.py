@@ -300,6 +300,7 @@ def _tables() -> tuple[tuple[str, str, Callable[[rows.Row], object]], ...]:
         ("deployment", rows.DEPLOYMENT_COLUMNS, rows.deployment_of),
         ("renewal_information", rows.ADVICE_COLUMNS, rows.advice_of),
         ("warning", rows.WARNING_COLUMNS, rows.warning_of),
+        ("ca_limit", rows.LIMIT_COLUMNS, rows.limit_of),
         ("account", rows.ACCOUNT_COLUMNS, rows.account_of),
         ("acme_order", rows.ORDER_COLUMNS, rows.order_of),
     )

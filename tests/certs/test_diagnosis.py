@@ -63,6 +63,7 @@ SAID = [
     ("unauthorized", "The key authorization file from the server did not match this challenge", "wrong-answer"),
     ("unauthorized", "Incorrect validation certificate for tls-alpn-01 challenge.", "wrong-answer"),
     ("unauthorized", 'Cannot negotiate ALPN protocol "acme-tls/1" for tls-alpn-01 challenge', "wrong-alpn"),
+    ("unauthorized", "Failed to connect to 127.0.0.1:443 for the tls-alpn-01 challenge", "connection"),
     ("unauthorized", "something new", "unauthorized"),
     ("tls", "192.0.2.1: remote error: tls: no application protocol", "wrong-alpn"),
     ("tls", "remote error: tls: handshake failure", "tls"),
@@ -156,6 +157,9 @@ def test_challenge_types_that_fail_alike_are_told_once() -> None:
     assert "connection-refused" == unlike.code
     assert unlike.cause.startswith("tls-alpn-01: the CA's connections")
     assert "; http-01: the server" in unlike.cause
+    vague = AcmeProblem(403, "unauthorized", "Failed to connect to x")
+    assert "connection-refused" == diagnose(ValidationFailed("x", (("tls-alpn-01", vague), ("http-01", refused)))).code
+    assert "connection" == diagnose(ValidationFailed("x", (("tls-alpn-01", vague),))).code
     telling = diagnose(ValidationFailed("x", (("http-01", refused), ("tls-alpn-01", AcmeProblem(400, "caa")))))
     assert "caa-forbids" == telling.code
 

@@ -552,3 +552,14 @@ def test_history_goes_by_a_clock_that_was_set() -> None:
     there = moved.at(ELSEWHERE.directory)
     assert ((NOW + step,), NOW + step + timedelta(minutes=1)) == (there.failed_authorizations, there.next_attempt_at)
     assert begun == schedule.shifted(moved, -step)
+
+
+def test_outage_makes_no_name_wait_for_hours() -> None:
+    """
+    However often a name met one, it is ready again when the CA may be: within ten minutes.
+    """
+    out = Failure("refused", is_outage=True)
+    history = after_failure(
+        History(consecutive_failures=50), out, NOW, not_after=None, challenge_types=2, fraction=0.999
+    )
+    assert (51, NOW + timedelta(minutes=10)) == (history.consecutive_failures, history.next_attempt_at)

@@ -8,7 +8,6 @@ import json
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import trustme
+
+    from tests.e2e.daemon import Daemon
 
 pytestmark = pytest.mark.e2e
 
@@ -55,6 +56,13 @@ def webhook(got: list[Any]) -> Iterator[str]:
         server.server_close()
 
 
+def wait_for_deliveries(daemon: Daemon, count: int) -> None:
+    """
+    Wait until the log, which daemons share, has *count* of them.
+    """
+    until(lambda: daemon.log.count("warnings delivered: 1") == count, "delivery")
+
+
 def test_an_own_certificate_that_expires_is_warned_of_once(tmp_path: Path, authority: trustme.CA) -> None:
     """
     By the command and by the webhook. After a restart with a new certificate, all that is told is that all is well.
@@ -74,10 +82,7 @@ def test_an_own_certificate_that_expires_is_warned_of_once(tmp_path: Path, autho
                 more=f'[notify]\ncommand = ["{program}"]\nwebhook = "{url}"\n',
             )
             with launcher.running() as daemon:
-                look = partial(
-                    lambda daemon, count: daemon.log.count("warnings delivered: 1") == 2 * count, daemon, count
-                )
-                until(look, "delivery")
+                wait_for_deliveries(daemon, 2 * count)
     lines = told.read_text().splitlines()
     assert [f"{NAME} expiring 1", f"{NAME} recovered 1"] == lines[::2]
     assert got == [json.loads(line) for line in lines[1::2]]

@@ -251,7 +251,6 @@ def test_the_copy_may_be_damaged_too(
         store.put_certificate(stored(), NO_HISTORY)
 
 
-@pytest.mark.xfail(strict=True, reason="schema._tables: ca_limit is not among the tables that a rescue copies")
 @pytest.mark.parametrize("damage", [without_a_page, without_a_table, garbled])
 def test_what_was_spent_of_the_ca_s_limits_comes_back(path: Path, damage: Callable[[Path], None]) -> None:
     """
