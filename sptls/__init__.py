@@ -17,8 +17,8 @@ with back-pressure, and leaves one line in ``proxy.access_log``. Port 80 joins a
 *A certificate*, in a circle. ``certs.renewer`` asks ``certs.schedule``: obtain, or wait; and ``certs.authority``
 whether a CA allows it now: ``certs.limits`` are its books, ``certs.breaker`` knows outages. ``certs.attempts`` makes
 the attempt with ``acme`` (RFC 8555) or ``certs.internal``. ``certs.store`` keeps what came, ``tls.served`` serves it
-from the next handshake on, ``deploy`` puts it where another server reads it, and the renewer asks again. ``keeping``
-has all of these together. ``acme`` and ``proxy`` do not know each other.
+from the next handshake on, ``deploy`` puts it where another server reads it, ``alerts`` warns people where none comes,
+and the renewer asks again. ``keeping`` has all of these together. ``acme`` and ``proxy`` do not know each other.
 
 Cores decide and do no I/O, shells do I/O and decide nothing; ``setup.cfg`` has the list of the cores. ``interfaces``
 has the seams, ``errors`` every exception, ``names`` every host name, ``ops`` what an operator sees, ``cli`` the `sptls`

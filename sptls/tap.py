@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from twisted.python import usage
 
@@ -99,7 +99,7 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
     Raises:
         SystemExit: 2 for faults of the configuration, 1 when the daemon can't start; standard error says why.
     """
-    settings = options.parent or {}
+    settings: Any = options.parent or {}
     # Before the imports: a reload must not end a daemon that is about to serve.
     hang_up.remember(foreground=bool(settings["nodaemon"]))
     from twisted.internet import reactor

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sptls.config import RANGES, Address, Config, DeployConfig, HandshakeConfig, LimitsConfig, NotifyConfig, UpstreamConfig
+from sptls.config import (
+    RANGES,
+    AcmeConfig,
+    Address,
+    Config,
+    DeployConfig,
+    HandshakeConfig,
+    LimitsConfig,
+    NotifyConfig,
+    UpstreamConfig,
+)
 
 
 @pytest.mark.parametrize(
@@ -119,3 +129,12 @@ def test_a_configuration_can_not_be_changed() -> None:
     """
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         Config(()).domains = ()  # type: ignore[misc]
+
+
+def test_each_ca_has_its_place_in_the_file() -> None:
+    """
+    A single one stands in ``[acme]``, several in ``[[acme]]``.
+    """
+    first, other = AcmeConfig(), AcmeConfig("https://ca.example/dir")
+    assert (("acme", first),) == Config(()).placed_cas
+    assert (("acme[0]", first), ("acme[1]", other)) == Config((), more_cas=(other,)).placed_cas

@@ -296,6 +296,24 @@ def test_a_ca_that_can_not_be_asked_is_one_fault(text: str, fault: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "directories"),
+    [
+        ("acme = {}", ["https://flag.example/dir"]),
+        ("acme = [{directory = 'internal'}]", ["https://flag.example/dir"]),
+        ("acme = [{}, {directory = 'internal'}]", ["https://flag.example/dir", "internal"]),
+    ],
+)
+def test_flags_are_about_the_first_ca(text: str, directories: list[str]) -> None:
+    """
+    Whether it is the only one or not; where that is no CA at all, about none.
+    """
+    config = loaded(text, domains=("a.b",), directory="https://flag.example/dir", agree_to_terms=True)
+    assert directories == [acme.directory for acme in config.cas]
+    assert ["acme"] == places("acme = []", domains=("a.b",), directory="https://flag.example/dir")
+    assert ["--directory"] == places("acme = [{}]", domains=("a.b",), directory="x", agree_to_terms=True)
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("", ("tls-alpn-01", "http-01")),

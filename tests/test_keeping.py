@@ -10,8 +10,18 @@ from typing import Any
 import pytest
 import trustme
 
+from sptls.alerts.channels import CommandChannel
 from sptls.certs.store import InlineWorker, Store
-from sptls.config import AcmeConfig, Config, DeployConfig, DomainConfig, ListenConfig, TlsConfig, UpstreamConfig
+from sptls.config import (
+    AcmeConfig,
+    Config,
+    DeployConfig,
+    DomainConfig,
+    ListenConfig,
+    NotifyConfig,
+    TlsConfig,
+    UpstreamConfig,
+)
 from sptls.deploy.webroot import WebrootResponder
 from sptls.errors import StartError
 from sptls.interfaces import Hold, Refuse
@@ -137,3 +147,17 @@ def _change(keeping: Keeping, old: Config, new: Config) -> Any:
     go_over = outcome(keeping.changed(old, new))
     outcome(keeping.store.close())
     return go_over
+
+
+def test_change_has_other_people_warned_and_other_names_watched(tmp_path: Path) -> None:
+    """
+    Own certificates' names too; what CAs are asked about is what is ordered from them.
+    """
+    own = DomainConfig(OWN, certificate=tmp_path / "own.pem", key=tmp_path / "own.key")
+    old = _config(tmp_path)
+    new = _config(tmp_path, domains=(DomainConfig(NAME), own), notify=NotifyConfig(("/bin/true",)))
+    keeping = _made(old)
+    keeping.renewer._is_stopping = True
+    _change(keeping, old, new)()
+    assert ((NAME, OWN), {NAME}) == (keeping.watch._names, keeping.questions._names)
+    assert [CommandChannel] == [type(outbox.channel) for outbox in keeping.watch._outboxes]

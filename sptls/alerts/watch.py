@@ -42,7 +42,7 @@ _log = Logger()
 LOOK_AGAIN_SECONDS: Final = 600.0
 # News often comes in crowds: an outage of the CA's, a hundred new names.
 COLLECTING_SECONDS: Final = 5.0
-# So many names are looked at in one go: two milliseconds.
+# So many names are looked at in one go: three milliseconds.
 NAMES_AT_ONCE: Final = 200
 # At the end of the process, for a delivery that runs: it is not known as told, so the next start repeats it.
 STOP_SECONDS: Final = 3.0

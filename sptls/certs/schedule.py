@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from sptls.certs.diagnosis import diagnose, joined
+from sptls.certs.diagnose import diagnose
+from sptls.certs.diagnosis import joined
 from sptls.certs.records import NO_HISTORY, History
 from sptls.errors import AcmeError, AcmeProblem, AcmeUnreachable, BadCertificate, IssuanceFailed, SptlsError
 

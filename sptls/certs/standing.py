@@ -95,7 +95,7 @@ class Standing:
         Take note of a *certificate* that another program obtained; an order that was cut off is of no use any more.
         """
         self.certificate, self.history, self.is_issued_here, self.is_resuming = certificate, history, False, False
-        self.failing_with = ""
+        self.failing_with, self.advice = "", None
 
     def replaced_at(self, directory: str) -> CertificateBundle | None:
         """

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.web.pages import notFound
@@ -82,7 +82,9 @@ class Page(Resource):
 
 class LatePage(Resource):
     """
-    A page whose answer takes a while: *give* answers each POST. Whoever leaves before it comes has it cancelled.
+    A page whose answer takes a while: *give* answers each POST, by a deadline of its own.
+
+    What was begun goes on when whoever asked for it leaves: a revocation must still be followed by a new certificate.
     """
 
     isLeaf = True  # noqa: N815 - Twisted's name
@@ -96,10 +98,11 @@ class LatePage(Resource):
         Answer when there is an answer; it has no pieces.
         """
         request.setHeader(b"cache-control", b"no-store")
+        is_gone: list[bool] = []
+        request.notifyFinish().addErrback(lambda _: is_gone.append(True))
         giving = Deferred.fromCoroutine(self._give(request))
-        left = request.notifyFinish()
-        left.addErrback(lambda _: giving.cancel())
-        giving.addCallbacks(partial(_finish, request), partial(_break_off, request))
+        giving.addCallback(lambda answer: None if is_gone else _finish(request, answer))
+        giving.addErrback(partial(_break_off, request, is_gone))
         return NOT_DONE_YET
 
 
@@ -110,9 +113,9 @@ def _finish(request: Request, answer: Answer) -> None:
     request.finish()
 
 
-def _break_off(request: Request, failure: Failure) -> None:
-    if failure.check(CancelledError) is None:  # else nobody is there to be told
-        _log.failure("a request could not be answered", failure)
+def _break_off(request: Request, is_gone: list[bool], failure: Failure) -> None:
+    _log.failure("a request could not be answered", failure)
+    if not is_gone:
         request.loseConnection()
 
 

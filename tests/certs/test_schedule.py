@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sptls.certs import schedule
 from sptls.certs.bundle import CertificateBundle
-from sptls.certs.diagnosis import Diagnosis, Finding, Who, diagnose
+from sptls.certs.diagnose import diagnose
+from sptls.certs.diagnosis import Diagnosis, Finding, Who
 from sptls.certs.records import NO_HISTORY, History, StoredCertificate
 from sptls.certs.schedule import (
     Ca,

@@ -5,7 +5,7 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from sptls.certs.diagnosis import diagnose
+from sptls.certs.diagnose import diagnose
 from sptls.certs.limits import Demand, Priority
 from sptls.certs.records import NO_HISTORY, History, RenewalAdvice
 from sptls.certs.standing import Standing
@@ -33,6 +33,20 @@ def test_state_is_one_word(standing: Standing, expected: str, *, is_running: boo
     What runs goes before what failed, and that before what is there.
     """
     assert expected == standing.state(NOW, is_running=is_running).state
+
+
+def test_adopted_certificate_is_not_of_this_process_and_ends_what_was_cut_off() -> None:
+    """
+    Should it prove damaged, one is ordered at once.
+    """
+    standing = Standing(CLICK, None, History(3), is_resuming=True, is_issued_here=True, failing_with="x")
+    standing.adopt(VALID, NO_HISTORY)
+    assert ("valid", False, False, "") == (
+        standing.state(NOW, is_running=False).state,
+        standing.is_issued_here,
+        standing.is_resuming,
+        standing.failing_with,
+    )
 
 
 def test_expired_certificate_is_not_valid() -> None:
@@ -100,8 +114,9 @@ def test_renewal_in_its_cas_window_is_free(start: timedelta, directory: str, fol
 
 def test_a_new_certificate_has_no_window_yet() -> None:
     """
-    That of its predecessor is gone with it.
+    That of its predecessor is gone with it, whoever obtained it.
     """
-    standing = Standing(CLICK, VALID, NO_HISTORY, advice=RenewalAdvice(VALID.bundle.serial, NOW, NOW, NOW))
-    standing.take(VALID, NO_HISTORY)
-    assert standing.advice is None
+    for takes in (Standing.take, Standing.adopt):
+        standing = Standing(CLICK, VALID, NO_HISTORY, advice=RenewalAdvice(VALID.bundle.serial, NOW, NOW, NOW))
+        takes(standing, VALID, NO_HISTORY)
+        assert standing.advice is None

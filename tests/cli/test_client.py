@@ -202,7 +202,9 @@ def test_outcome_of_another_version_is_said_to_be_that(tmp_path: Path, outcomes:
     answer = f'{{"outcomes": {outcomes}}}'.encode()
 
     def send(connection: socket.socket) -> None:
-        connection.recv(65536)
+        received = b""
+        while b'"dry_run"' not in received:  # the end of the body
+            received += connection.recv(65536)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
 
     with listening(tmp_path, send), pytest.raises(ControlError, match="another version"):

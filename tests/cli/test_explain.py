@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import attrs
 
-from sptls.certs.diagnosis import diagnose
+from sptls.certs.diagnose import diagnose
 from sptls.certs.records import History
 from sptls.clock import wall_time
 from sptls.errors import AcmeProblem, ValidationFailed

@@ -5,6 +5,7 @@ Tests for `sptls.cli.pem_files`, on the layouts of other programs.
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,8 @@ def test_keys_are_found_by_their_public_key_whatever_files_are_called(tmp_path: 
     (tmp_path / "note.txt").write_text("-----BEGIN NOTHING-----")
     (tmp_path / "great").write_bytes(BUNDLE.chain_pem() + b"\n" * MAX_PEM_BYTES)
     os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as at:
+        at.bind(str(tmp_path / "socket"))
     assert (("a.crt", BUNDLE), ("b.crt", OTHER)) == found(tmp_path)
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from sptls.certs.diagnosis import Who, diagnose
+from sptls.certs.diagnose import diagnose
+from sptls.certs.diagnosis import Who
 from sptls.errors import SptlsError
 from tests.acme_front import forgery
 from tests.acme_front.faults import Action, Break, Change, Fault, GoDown, Say, answer, problem

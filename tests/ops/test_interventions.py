@@ -4,6 +4,7 @@ Tests for `sptls.ops.interventions`, on a real renewer and a real store.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,14 @@ class _Issuer:
     def __init__(self) -> None:
         self.revoked: list[tuple[str, int]] = []
         self.error: Exception | None = None
+        self.on_revoke: Callable[[], object] = lambda: None
+        self.orders = 0
 
     async def obtain(self, name: HostName, *, replaces: CertificateBundle | None = None) -> Issued:
         """
         Give it at once.
         """
+        self.orders += 1
         return Issued(NEW)
 
     async def renewal_info(self, bundle: CertificateBundle) -> RenewalInfo | None:
@@ -59,6 +63,7 @@ class _Issuer:
         if self.error is not None:
             raise self.error
         self.revoked.append((bundle.serial, reason))
+        self.on_revoke()
 
 
 class _Scene:
@@ -92,6 +97,17 @@ def test_revoked_certificate_is_replaced_at_once(tmp_path: Path) -> None:
     scene = _Scene(tmp_path / "store.db")
     outcome(revoke(scene.renewer, CLICK, 4))
     assert ([(OLD.serial, 4)], NEW.serial) == (scene.issuer.revoked, scene.serial)
+    outcome(scene.store.close())
+
+
+def test_certificate_that_was_renewed_meanwhile_is_not_renewed_again(tmp_path: Path) -> None:
+    """
+    A renewal fell due while the CA was asked.
+    """
+    scene = _Scene(tmp_path / "store.db")
+    scene.issuer.on_revoke = lambda: scene.renewer.renew(CLICK)
+    outcome(revoke(scene.renewer, CLICK, 4))
+    assert (1, NEW.serial) == (scene.issuer.orders, scene.serial)
     outcome(scene.store.close())
 
 

@@ -25,21 +25,20 @@ def _site(clock: Clock, answer: Answer) -> QuietSite:
 
 class _Late:
     """
-    A page that answers what it is told to; *is_cancelled* when nobody is there any more.
+    A page that answers what it is told to; *is_done* when it has come that far.
     """
 
     def __init__(self) -> None:
-        self.answer: Deferred[Answer] = Deferred(self._cancelled)
-        self.is_cancelled = False
-
-    def _cancelled(self, _: object) -> None:
-        self.is_cancelled = True
+        self.answer: Deferred[Answer] = Deferred()
+        self.is_done = False
 
     async def give(self, _request: object) -> Answer:
         """
         Wait for it.
         """
-        return await self.answer
+        answer = await self.answer
+        self.is_done = True
+        return answer
 
     def talk(self) -> Talk:
         """
@@ -63,30 +62,32 @@ def test_answer_that_takes_a_while_comes_when_it_is_there(answered: Answer) -> N
     talk.end()
 
 
-def test_who_leaves_before_the_answer_has_it_cancelled() -> None:
+def test_what_was_begun_goes_on_when_who_asked_for_it_leaves() -> None:
     """
-    Nobody would be told.
+    Nobody is told.
     """
     late = _Late()
     talk = late.talk()
     talk.end()
-    assert late.is_cancelled
-    assert not talk.transport.value()
+    late.answer.callback(Answer(b"late"))
+    assert (True, b"") == (late.is_done, talk.transport.value())
 
 
-def test_fault_while_an_answer_is_awaited_is_logged_and_ends_the_connection() -> None:
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_fault_while_an_answer_is_awaited_is_logged_and_ends_the_connection(*, is_gone: bool) -> None:
     """
     The daemon goes on.
     """
     late = _Late()
     talk = late.talk()
+    if is_gone:
+        talk.end()
     with capturedLogs() as events:
         late.answer.errback(ZeroDivisionError())
-    assert (["a request could not be answered"], True) == (
-        [event["log_format"] for event in events],
-        talk.transport.disconnecting or talk.transport.disconnected,
-    )
-    talk.end()
+    assert ["a request could not be answered"] == [event["log_format"] for event in events]
+    assert is_gone or talk.transport.disconnecting or talk.transport.disconnected
+    if not is_gone:
+        talk.end()
 
 
 def _slow(clock: Clock, count: int) -> Iterator[str]:
