@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # A limit of the CA's that does not say how long it lasts.
 UNKNOWN_LIMIT_SECONDS: Final = 60.0
+# Less would be lost in epoch seconds, which are good to a quarter of a microsecond: a wait that is over when it begins.
+_SHORTEST_WAIT_SECONDS: Final = 0.001
 # A CA that asks for more is asked again after a day all the same: its limits refill, its clock may be wrong.
 LONGEST_BLOCK_SECONDS: Final = 86400.0
 # Whoever is behind these refuses every name alike.
@@ -77,7 +79,7 @@ class Authority:
         """
         until = self.breaker.open_until(now.monotonic)
         if until is not None:
-            return NotBefore(now.wall + until - now.monotonic, Scope.CA)
+            return NotBefore(now.wall + max(until - now.monotonic, _SHORTEST_WAIT_SECONDS), Scope.CA)
         return self.ledger.earliest(self._at_most(demand), now.wall)
 
     def began(self, demand: Demand, now: Moment) -> None:

@@ -310,6 +310,7 @@ class Renewer:
         name.waits_until, name.waits_because = None, ""
         if isinstance(decision, schedule.Obtain):
             self._agenda.ready(name, name.urgency)
+            self._background_from = -math.inf  # it may be allowed what the others are not
             return
         if name.certificate is None or decision.until != name.certificate.renew_at:
             name.waits_until = decision.until

@@ -77,6 +77,19 @@ def test_outage_stops_every_name() -> None:
     assert ca.not_before(CLICK, later) is None
 
 
+def test_wait_for_an_outage_is_never_over_at_once() -> None:
+    """
+    Wall time is good to a quarter of a microsecond: who waits for less than that does not ask again and again.
+    """
+    ca = authority()
+    for _ in range(FAILURES_THAT_OPEN):
+        ca.failed(CLICK, DOWN, NOW)
+    just_before = Moment(1.8e9, NOW.monotonic + 30 - 1e-9)
+    wait = ca.not_before(CLICK, just_before)
+    assert wait is not None
+    assert wait.moment > just_before.wall
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -480,6 +480,21 @@ def test_name_that_waits_for_the_limit_says_so(setting: Setting) -> None:
     assert ("issuing", "") == (setting.state(OTHER).state, setting.state(OTHER).last_error)
 
 
+def test_renewal_does_not_wait_for_what_new_names_wait_for(setting: Setting) -> None:
+    """
+    While the account may order nothing new for hours, a renewal that falls due begins at its moment.
+    """
+    setting.limits = Limits(orders=Bucket(2, 3600))
+    outcome(setting.store.put_certificate(stored()))
+    setting.set_by = timedelta(days=50) - timedelta(minutes=1)
+    setting.restart()
+    new, waiting = names(2)
+    setting.start(CLICK, new, waiting)
+    assert [new] == setting.issuer.asked
+    setting.advance(minutes=1)
+    assert [new, CLICK] == setting.issuer.asked
+
+
 def test_what_the_account_may_order_survives_a_restart(setting: Setting) -> None:
     """
     The ledger is on the disk before the CA has answered.
