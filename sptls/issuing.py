@@ -82,12 +82,14 @@ def make_issuer(
     threads: ThreadPool,
     records: IAcmeRecords,
     responders: Sequence[Any],
+    *,
+    has_successor: bool = False,
 ) -> InternalCa | LateAcmeIssuer:
     """
     Give the issuer that the configuration names.
 
     *trust* are the roots of the CA's own HTTPS; *threads* make keys; *records* are what a restart must not forget;
-    *responders* answer challenges.
+    *responders* answer challenges. With *has_successor* another CA is asked after this one, so it gets less patience.
 
     Raises:
         StartError: the internal CA's root can't be read or made.
@@ -95,7 +97,7 @@ def make_issuer(
     if acme.directory == INTERNAL_DIRECTORY:
         root = open_root(state_dir, wall_clock())
         return InternalCa(root, reactor=reactor, wall_clock=wall_clock, threads=threads, key_type=acme.key_type)
-    return LateAcmeIssuer(reactor, acme, trust, wall_clock, threads, records, responders)
+    return LateAcmeIssuer(reactor, acme, trust, wall_clock, threads, records, responders, has_successor=has_successor)
 
 
 @implementer(IIssuer)
@@ -113,7 +115,10 @@ class LateAcmeIssuer:
         threads: ThreadPool,
         records: IAcmeRecords,
         responders: Sequence[Any],
+        *,
+        has_successor: bool,
     ) -> None:
+        self._has_successor = has_successor
         self.directory = acme.directory
         self._reactor, self._acme, self._trust, self._wall_clock = reactor, acme, trust, wall_clock
         self._threads, self._records = threads, records
@@ -183,9 +188,12 @@ class LateAcmeIssuer:
     def _make(self) -> None:
         from sptls.acme.agent import make_agent
         from sptls.acme.issue import AcmeIssuer
+        from sptls.acme.retry import MAX_FAILURES, MAX_FAILURES_WITH_ANOTHER
 
         self._agent = make_agent(self._reactor, self._trust)
+        patience = MAX_FAILURES_WITH_ANOTHER if self._has_successor else MAX_FAILURES
         self._issuer = AcmeIssuer(
+            max_failures=patience,
             agent=self._agent,
             reactor=self._reactor,
             wall_clock=self._wall_clock,

@@ -36,7 +36,7 @@ from sptls.tls.contexts import CONTEXTS_KEPT, ContextCache, client_trust
 from sptls.tls.served import ServedCertificates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from contextlib import AsyncExitStack
     from pathlib import Path
 
@@ -118,8 +118,10 @@ class Keeping:
             responders = (http01 if webroot is None else WebrootResponder(webroot, on_disk), alpn01)
 
             def authority(acme: AcmeConfig) -> Authority:
-                roots = trust[acme.trust]
-                issuer = make_issuer(reactor, acme, state, roots, wall_time, threads, store, responders)
+                roots, is_last = trust[acme.trust], acme is config.cas[-1]
+                issuer = make_issuer(
+                    reactor, acme, state, roots, wall_time, threads, store, responders, has_successor=not is_last
+                )
                 return make_authority(acme, issuer, draw)
 
             return [authority(acme) for acme in config.cas]
@@ -188,9 +190,11 @@ class Keeping:
             self.watch.start([domain.name for domain in config.domains], loaded.warned)
             ending.push_async_callback(self.watch.stop)
 
-    async def changed(self, old: Config, new: Config) -> Callable[[], None]:
+    async def changed(self, old: Config, new: Config, other_roots: Container[Path | None] = ()) -> Callable[[], None]:
         """
         Read what it takes to go on with *new*, and give what goes over to it, which neither waits nor fails.
+
+        A CA is asked on new connections where its file of roots is in *other_roots*.
 
         Raises:
             SptlsError: the store or the internal CA's root can't be read.
@@ -199,6 +203,7 @@ class Keeping:
         is_any_new = not all(self.renewer.takes_care_of(name) for name in names)
         loaded = await self.store.load() if is_any_new else Loaded()
         is_other_ca = (old.cas, old.deploy.webroot) != (new.cas, new.deploy.webroot)
+        is_other_ca = is_other_ca or any(acme.trust in other_roots for acme in new.cas)
         authorities = self.authorities_for(new) if is_other_ca else None
 
         def go_over() -> None:

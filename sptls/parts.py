@@ -158,14 +158,21 @@ class Parts:
         Raises:
             SptlsError: what is needed of the store or the internal CA can't be read; nothing is changed.
         """
-        # A file that is named already may have other roots in it now; what is in use keeps the old ones.
+        before = dict(self.trust)
+        other_roots = {file for file, roots in trust.items() if before.get(file, roots) != roots}
         self.trust.update(trust)
-        go_over = await self.keeping.changed(self.config, config)
+        try:
+            go_over = await self.keeping.changed(self.config, config, other_roots)
+        except BaseException:
+            self.trust.update(before)
+            raise
         # From here on nothing waits and nothing fails: everyone goes over to the new names together.
         self.config = self.report.config = config
         go_over()
         self.tls.set_hold_seconds(config.handshake.hold_seconds)
-        self.upstreams.serve(upstreams_of(config))
+        self.upstreams.serve(upstreams_of(config), other_roots)
+        for file in other_roots:
+            _log.info("the roots in {file} have changed; new connections go by them", file=file)
         self.gateway.sites = _sites(config)
         served = self.keeping.served
         for name, bundle in own.bundles.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from twisted.internet.defer import Deferred
 
 from sptls.certs.own import OwnCertificates
@@ -19,6 +20,7 @@ from sptls.names import HostName
 from sptls.parts import DRAIN_SECONDS, Parts, upstreams_of
 from sptls.proxy.http1 import Http1
 from sptls.proxy.http2 import Http2
+from tests.certs.stored import outcome
 from tests.doubles import InlineReactor
 from tests.proxy.wire import Wire, logged
 
@@ -80,6 +82,40 @@ def test_status_tells_of_every_domain(tmp_path: Path) -> None:
     parts.keeping.renewer.start([NAME], Loaded())
     (domain,) = json.loads("".join(parts.report.status()))["domains"]
     assert ("click.example.com", "internal", None) == (domain["name"], domain["source"], domain["not_after"])
+
+
+def test_roots_that_changed_in_their_file_are_gone_by(tmp_path: Path) -> None:
+    """
+    The tracking service and the CA get new connections; a reload with the same roots leaves both alone.
+    """
+    from sptls.certs.records import Loaded
+
+    roots = tmp_path / "roots.pem"
+    trustme.CA().cert_pem.write_to_path(str(roots))
+    config = Config(
+        state_dir=tmp_path,
+        domains=(DomainConfig(NAME, UpstreamConfig(host="192.0.2.1", trust=roots)),),
+        acme=AcmeConfig(directory="https://ca.example/", trust=roots),
+    )
+    parts = _made(config)
+    parts.keeping.renewer._is_stopping = True  # it plans, and begins no order
+    parts.keeping.renewer.start([NAME], Loaded())
+    parts.upstreams.serve(upstreams_of(config))
+    in_use = [_change(parts, config)]
+    trustme.CA().cert_pem.write_to_path(str(roots))
+    in_use += [_change(parts, config), _change(parts, config)]
+    assert in_use[0] != in_use[1] == in_use[2]
+    assert all(before is not after for before, after in zip(in_use[0], in_use[1], strict=True))
+
+
+def _change(parts: Parts, config: Config) -> list[object]:
+    """
+    Read *config*'s files again, and give the origin and the CA's issuer that are in use then.
+    """
+    in_thread: Any = None  # no domain brings its certificate
+    own = OwnCertificates(config.domains, clock=InlineReactor(), wall_clock=wall_time, in_thread=in_thread)
+    outcome(Deferred.fromCoroutine(parts.change(config, own, trust_roots(config))))
+    return [*parts.upstreams._origins.values(), parts.keeping.authorities[0].issuer]
 
 
 def test_drain_that_is_over_says_how_many_were_cut_off(tmp_path: Path) -> None:

@@ -146,7 +146,9 @@ class Exchanges:
             content_type=(_field(response, "content-type") or "").split(";")[0].strip().lower(),
             location=_field(response, "location") or "",
             links=tuple(response.headers.getRawHeaders("link", [])),
-            retry_after_seconds=retry.retry_after(_field(response, "retry-after"), self.wall_clock()),
+            retry_after_seconds=retry.retry_after(
+                _field(response, "retry-after"), self.wall_clock(), _field(response, "date")
+            ),
             nonce=_field(response, "replay-nonce"),
         )
 

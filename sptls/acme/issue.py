@@ -22,6 +22,7 @@ from sptls.acme.attempt import Attempt
 from sptls.acme.client import AcmeClient
 from sptls.acme.exchange import Exchanges
 from sptls.acme.ordering import Ordering
+from sptls.acme.retry import MAX_FAILURES
 from sptls.acme.transport import AcmeTransport
 from sptls.acme.under_way import OrdersUnderWay
 from sptls.acme.validation import Validation
@@ -68,7 +69,8 @@ class AcmeIssuer:
     Gets certificates from one ACME CA; *responders* stand in order of preference.
 
     *threads* make keys; *draw* gives uniform numbers in [0, 1); *preferred_issuer* is the common name of the root whose
-    chain is taken where the CA offers several, "" for the CA's own choice.
+    chain is taken where the CA offers several, "" for the CA's own choice. A CA that fails is asked *max_failures*
+    times more.
 
     Raises:
         ConfigError: the external account's key can't be read.
@@ -87,10 +89,11 @@ class AcmeIssuer:
         threads: ThreadPool,
         draw: Callable[[], float] = _draw,
         preferred_issuer: str = "",
+        max_failures: int = MAX_FAILURES,
     ) -> None:
         self.directory = config.directory
         self._reactor, self._threads, self._config = reactor, threads, config
-        transport = AcmeTransport(Exchanges(agent, reactor, wall_clock, user_agent()), draw)
+        transport = AcmeTransport(Exchanges(agent, reactor, wall_clock, user_agent()), draw, max_failures)
         self._client = AcmeClient(transport, config.directory)
         self._under_way = OrdersUnderWay(orders, config.directory, wall_clock)
         self._ordering = Ordering(

@@ -7,6 +7,7 @@ wait between two polls (RFC 8555 §7.5.1) and what a Retry-After field means (RF
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 MAX_BAD_NONCES = 20
 # A restart of the CA's front end takes seconds: 0.5, 1, 2, 4, 8 s are 15. A longer outage is the schedule's to sit out.
 MAX_FAILURES = 5
+# Where another CA is configured, it is asked instead: a client waits ten seconds at the most.
+MAX_FAILURES_WITH_ANOTHER = 1
 FIRST_BACKOFF_SECONDS = 0.5
 # Waits are drawn within +-50 % so that parallel orders don't come back all at once.
 JITTER = 0.5
@@ -65,25 +68,29 @@ class GiveUp:
     """
 
 
-def decide(error: AcmeError, tries: Tries, left_seconds: float, draw: float) -> Again | GiveUp:
+def decide(
+    error: AcmeError, tries: Tries, left_seconds: float, draw: float, max_failures: int = MAX_FAILURES
+) -> Again | GiveUp:
     """
     Tell whether a request that failed with *error* is tried again, *left_seconds* before its order's deadline.
 
-    *draw* is uniform in [0, 1). A refusal other than a bad nonce (§6.5) stands, rate limits included: they carry
-    Retry-After for the caller's schedule.
+    *draw* is uniform in [0, 1). A CA that fails is tried again *max_failures* times. A refusal other than a bad nonce
+    (§6.5) stands, rate limits included: they carry Retry-After for the caller's schedule.
     """
     if isinstance(error, AcmeProblem) and error.type == "badNonce":
         again = Again(0.0, attrs.evolve(tries, bad_nonces=tries.bad_nonces + 1))
         return again if again.tries.bad_nonces <= MAX_BAD_NONCES and left_seconds > 0 else GiveUp()
     if isinstance(error, AcmeUnreachable):
-        return _after_failure(error.retry_after_seconds, tries, left_seconds, draw)
+        return _after_failure(error.retry_after_seconds, tries, left_seconds, draw, max_failures)
     return GiveUp()
 
 
-def _after_failure(retry_after_seconds: float | None, tries: Tries, left_seconds: float, draw: float) -> Again | GiveUp:
+def _after_failure(
+    retry_after_seconds: float | None, tries: Tries, left_seconds: float, draw: float, max_failures: int
+) -> Again | GiveUp:
     backoff = FIRST_BACKOFF_SECONDS * 2**tries.failures * (1 - JITTER + 2 * JITTER * draw)
     seconds = backoff if retry_after_seconds is None else max(retry_after_seconds, backoff)
-    if tries.failures >= MAX_FAILURES or seconds > min(left_seconds, LONGEST_WAIT_SECONDS):
+    if tries.failures >= max_failures or seconds > min(left_seconds, LONGEST_WAIT_SECONDS):
         return GiveUp()
     return Again(seconds, attrs.evolve(tries, failures=tries.failures + 1))
 
@@ -104,24 +111,30 @@ def poll_seconds(polls: int, retry_after_seconds: float | None, left_seconds: fl
     return seconds if seconds <= left_seconds else None
 
 
-def retry_after(field: str | None, now: datetime) -> float | None:
+def retry_after(field: str | None, now: datetime, date: str | None = None) -> float | None:
     """
     Give the seconds that a Retry-After field means at *now*: a number, or a date; None for none or nonsense.
+
+    A date is by the clock of the server, which is what the answer's own *date* field says, where it is one.
     """
+    server_now = _moment(date or "")
     if field is None:
         return None
     text = field.strip()
     # Nine digits are 31 years; more need not be a number that int() takes.
-    seconds = float(text[:9]) if text.isascii() and text.isdigit() else _seconds_until(text, now)
+    seconds = float(text[:9]) if text.isascii() and text.isdigit() else _seconds_until(text, server_now or now)
     return None if seconds is None else min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 
 
 def _seconds_until(text: str, now: datetime) -> float | None:
+    moment = _moment(text)
+    return None if moment is None else (moment - now).total_seconds()
+
+
+def _moment(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
-        if moment.tzinfo is None:
-            # "-0000" is UTC whose origin is unknown (RFC 5322 §3.3).
-            moment = moment.replace(tzinfo=now.tzinfo)
-        return (moment - now).total_seconds()
+        # "-0000" is UTC whose origin is unknown (RFC 5322 §3.3).
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None

@@ -56,11 +56,12 @@ class NoncePool:
 @attrs.define(eq=False)
 class AcmeTransport:
     """
-    Asks one CA; *draw* gives uniform numbers in [0, 1).
+    Asks one CA, *max_failures* times more where it fails; *draw* gives uniform numbers in [0, 1).
     """
 
     exchanges: Exchanges
     draw: Callable[[], float]
+    max_failures: int = retry.MAX_FAILURES
     _nonces: NoncePool = attrs.field(init=False, factory=NoncePool)
     _new_nonce_turns: Turns = attrs.field(
         init=False, default=attrs.Factory(lambda self: self.turns("newNonce"), takes_self=True)
@@ -135,7 +136,7 @@ class AcmeTransport:
             try:
                 return await once()
             except AcmeError as error:
-                match retry.decide(error, tries, self.left_seconds(until), self.draw()):
+                match retry.decide(error, tries, self.left_seconds(until), self.draw(), self.max_failures):
                     case retry.Again(seconds, tries):
                         pass
                     case _:

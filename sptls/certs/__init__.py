@@ -1,15 +1,20 @@
 """
 Keeping certificates fresh; knows a CA only through `interfaces.IIssuer`.
 
-``pem`` reads keys and certificates; ``bundle`` is a certificate with its key and chain, and every check of one; ``csr``
-makes keys and requests. ``records`` is what is remembered about a name; ``schedule`` judges it: obtain, or wait until
-when. ``store`` keeps the records in a thread (``store_file`` has the transactions, ``store_contents`` reads all
-at a start, ``schema`` and ``rows`` are how they lie in SQLite, ``pem_objects`` speaks txacme's language, ``store_reader`` only looks;
-``copies`` makes the daily copy, ``rescue`` says when and what comes back),
-``lock`` keeps a second process off them. ``renewer`` is the
-one loop that moves it all: schedule → issuer → store → served → schedule; ``agenda`` has its queues, ``recorder``
-writes anew what a full disk refused. ``renewal_information`` asks CAs when they want a certificate renewed, whose
-windows ``renewal_windows`` judges; ``warning_rules`` say what people are warned of. ``internal`` is
-an issuer of our own, for development and demos; ``own`` watches the certificates that the operator brings, whose files
-``own_files`` reads and compares.
+``pem`` reads keys and certificates; ``bundle`` is a certificate with its key and chain, and every check of one;
+``csr`` makes keys and requests. ``records`` is what is remembered about a name.
+
+``renewer`` is the one loop that moves it all: schedule → attempt → store → served → schedule. ``agenda`` has its
+queues, ``standing`` what it knows of a name, ``schedule`` judges it: obtain, or wait until when. ``authority`` is a
+CA: ``limits`` are its books (by ``registered_domain``), ``breaker`` knows outages. ``attempts`` makes one attempt,
+``diagnose`` says why it failed (``diagnosis``, ``refusal_words``), ``precheck_rules`` what could be seen from here.
+``renewal_information`` asks CAs when they want a certificate renewed, ``renewal_windows`` judges it;
+``warning_rules`` say what people are warned of; ``intake`` what an import takes over.
+
+``store`` keeps the records in a thread: ``store_file`` has the transactions, ``store_contents`` reads all at a
+start, ``schema`` and ``rows`` are how they lie in SQLite, ``pem_objects`` speaks txacme's language,
+``store_reader`` only looks. ``recorder`` writes anew what a full disk refused, ``copies`` makes the daily copy,
+``rescue`` says when and what comes back, ``lock`` keeps a second process off. ``internal`` is an issuer of our own,
+for development and demos; ``own`` watches the certificates that the operator brings, whose files ``own_files``
+reads and compares.
 """

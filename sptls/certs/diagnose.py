@@ -41,6 +41,12 @@ _UNREACHABLE: Final = Diagnosis(
     "the CA could not be reached",
     "wait: it is tried again; if it lasts, look at this host's network, DNS and firewall, and at the CA's status page",
 )
+_UNTRUSTED: Final = Diagnosis(
+    "ca-untrusted",
+    Who.HOST,
+    "the CA's own HTTPS certificate can't be verified here",
+    "let acme.trust name a file with its root; for a public CA, mend this host's roots (ca-certificates) or its clock",
+)
 # What stands between us and any CA, as Twisted and OpenSSL word it.
 _AT_HOME: Final = re.compile(r"DNS lookup|no route|network is unreachable|too many open files|certificate", re.I)
 _UNEXPECTED: Final = Diagnosis(
@@ -145,6 +151,8 @@ def _address(detail: str) -> str:
 def _of_outage(error: AcmeUnreachable) -> Diagnosis:
     if error.reason.startswith("it answered"):
         return ca_failing()
+    if "acme.trust" in error.reason:
+        return _UNTRUSTED
     return attrs.evolve(_UNREACHABLE, who=Who.HOST) if _AT_HOME.search(error.reason) else _UNREACHABLE
 
 

@@ -17,7 +17,7 @@ from sptls.proxy.upstream_exchange import UpstreamExchange
 from sptls.proxy.upstream_origin import Origin, OriginServices, OriginStatus, UpstreamDeadlines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
     from pathlib import Path
 
     from twisted.internet.interfaces import IReactorTime
@@ -70,12 +70,15 @@ class Upstreams:
             origin.begin(exchange)
         return exchange
 
-    def serve(self, configs: Iterable[UpstreamConfig]) -> None:
+    def serve(self, configs: Iterable[UpstreamConfig], other_roots: Container[Path | None] = ()) -> None:
         """
         Be ready for *configs* (their addresses are looked up ahead), and let go of all others; at start and at reload.
+
+        An upstream whose file of roots is in *other_roots* gets new connections: those that it has went by the old ones.
         """
         wanted = {_key(config): config for config in configs}
-        for key in self._origins.keys() - wanted.keys():
+        kept = {key for key in wanted if key[-1] not in other_roots}
+        for key in self._origins.keys() - kept:
             origin = self._origins.pop(key)
             self._retired.add(origin)
             origin.retire()

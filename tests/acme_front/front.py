@@ -398,7 +398,10 @@ def running_front(reactor: SkippingReactor, pebble: Pebble, folder: Path) -> Ite
     try:
         yield front
     finally:
+        # Connections to Pebble end when it says so, in real time.
+        reactor.is_busy, is_busy = (lambda: True), reactor.is_busy
         reactor.run_coroutine(_stopped(front))
+        reactor.is_busy = is_busy
         reactor.settle()
 
 

@@ -171,11 +171,6 @@ def test_an_odd_retry_after_does_no_harm(world: World, field: str) -> None:
     world.recover()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="retry.retry_after: a date is compared with our clock instead of the answer's Date, so a clock that is a "
-    "day off turns two minutes into a day",
-)
 def test_a_retry_after_as_a_date_is_meant_by_the_ca_s_clock(world: World) -> None:
     """
     Whatever ours says.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -76,6 +77,18 @@ def test_serving_the_same_again_changes_nothing() -> None:
     _, wire = stage.kept()
     stage.upstreams.serve([PLAIN])
     assert ("open", 1) == (wire.end, stage.upstreams.status()[0].idle)
+
+
+def test_other_roots_in_the_same_file_mean_new_connections() -> None:
+    """
+    What was trusted is trusted no more: the next request is sent on a connection that goes by the new roots.
+    """
+    stage = UpstreamStage()
+    _, wire = stage.kept()
+    stage.upstreams.serve([PLAIN], other_roots={Path("elsewhere.pem")})
+    kept = wire.end
+    stage.upstreams.serve([PLAIN], other_roots={None})
+    assert ("open", "lost", 0) == (kept, wire.end, stage.upstreams.status()[0].idle)
 
 
 def test_status_tells_how_it_fares() -> None:

@@ -2,7 +2,7 @@
 A year in the life of a host, and what is wrong with it afterwards.
 
 Customers' names whose certificates live 160 hours, 45, 64 and 90 days; dead names that clients keep asking for, one of
-them two hundred times a minute for an hour of each month; a profile that is switched, a mass revocation that the CA
+them two hundred times a minute for half an hour of each quarter; a profile that is switched, a mass revocation that the CA
 announces by renewal information (RFC 9773), a CA that is out for three days, processes that are killed in the middle of
 orders.
 """
@@ -87,8 +87,8 @@ class Year:
             world.later(world.random.uniform(0, self.days * DAY), self._kill_soon)
         if self._dead:
             self._click()
-            for month in range(12):
-                world.later(month * 30 * DAY, lambda: self._insist(200 * 60))
+            for quarter in range(4):
+                world.later(quarter * 91 * DAY, lambda: self._insist(200 * 30))
 
     def _restart(self, *, asks_when: bool) -> None:
         self.world.asks_when = asks_when
