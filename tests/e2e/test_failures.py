@@ -179,7 +179,8 @@ def test_ca_that_dies_in_mid_order(tmp_path: Path, authority: trustme.CA, trusti
 
 def test_kill_in_mid_order(tmp_path: Path) -> None:
     """
-    A daemon that was killed while the CA validated serves the name after its restart: one order more, the same account.
+    A daemon that was killed while the CA validated serves the name after its restart: at most one order more (none where
+    the CA can finish the first one), the same account.
     """
     need_pebble()
     with running_ca(tmp_path / "ca", validation_sleep_seconds=3) as ca:
@@ -187,5 +188,6 @@ def test_kill_in_mid_order(tmp_path: Path) -> None:
         _kill_in_mid_order(launcher, ca, "killed.example")
         with launcher.running() as daemon:
             assert ["killed.example"] == sans(certificate(daemon.https, "killed.example", ca.client()))
-        assert (2, 1) == (ca.orders, ca.requests.count("sign-me-up"))
+        assert 1 == ca.requests.count("sign-me-up")
+        assert ca.orders in (1, 2)
         assert 1 == len(look(launcher.state, "SELECT url FROM account"))

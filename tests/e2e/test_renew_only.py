@@ -18,6 +18,7 @@ from tests.e2e.ca import Ca, certificate, domains, running_ca, sans
 from tests.e2e.conftest import need_pebble
 from tests.e2e.daemon import Daemon, Launcher, http_get, https_get, until
 from tests.e2e.nginx import need_nginx, nginx
+from tests.e2e.stored import make_due
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,16 +181,30 @@ def test_a_full_disk_leaves_the_old_files_in_place(launcher: Launcher, small_dis
     launcher.write(domains=domains(NAME), acme=INTERNAL, more=deploy(launcher, "/bin/true"))
     with launcher.running("--renew-only") as daemon:
         old = wait_state(daemon, "deployed")["serial"]
-    (launcher.state / "store.db").unlink()
+    make_due(launcher.state, NAME)
     with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
         while filler.write(b"x" * 4096):
             pass
     with launcher.running("--renew-only") as daemon:
         failing = wait_state(daemon, "failing")
         assert "No space left on device; free some space; what was in place still is" in failing["problem"]
-        assert (old, None) == (files(launcher).serial, failing["serial"])
+        assert (old, old) == (files(launcher).serial, failing["serial"])
         (small_disk / "filler").unlink()
         launcher.write(domains=domains(NAME), acme=INTERNAL, more=deploy(launcher, "/bin/true", "again"))
         daemon.signal(signal.SIGHUP)
         new = wait_state(daemon, "deployed")["serial"]
     assert (True, new) == (old != new, files(launcher).serial)
+
+
+def test_deployed_files_stand_in_for_a_store_that_is_lost(launcher: Launcher) -> None:
+    """
+    The certificate is taken from them, and nobody is asked for another.
+    """
+    launcher.write(domains=domains(NAME), acme=INTERNAL, more=deploy(launcher, "/bin/true"))
+    with launcher.running("--renew-only") as daemon:
+        serial = wait_state(daemon, "deployed")["serial"]
+    for path in launcher.state.glob("store.db*"):
+        path.unlink()
+    with launcher.running("--renew-only") as daemon:
+        assert ("valid", serial) == (daemon.domain(NAME)["state"], daemon.domain(NAME)["serial"])
+        assert 1 == daemon.log.count("certificate issued")

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sptls.certs import schedule
+from sptls.certs.records import History
 
 if TYPE_CHECKING:
     import pytest
@@ -45,9 +46,9 @@ def retry_every_minute(patch: pytest.MonkeyPatch) -> None:
     """
     after_failure = schedule.after_failure
 
-    def impatient(history: schedule.History, failure: Failure, now: datetime, **rest: Any) -> schedule.History:
+    def impatient(history: History, failure: Failure, now: datetime, **rest: Any) -> History:
         after = after_failure(history, failure, now, **rest)
-        return schedule.History(
+        return History(
             after.consecutive_failures,
             now + timedelta(minutes=1),
             (),

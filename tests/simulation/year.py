@@ -2,9 +2,9 @@
 A year in the life of a host, and what is wrong with it afterwards.
 
 Customers' names whose certificates live 160 hours, 45, 64 and 90 days; dead names that clients keep asking for, one of
-them two hundred times a minute for half an hour of each quarter; a profile that is switched, a mass revocation that the CA
-announces by renewal information (RFC 9773), a CA that is out for three days, processes that are killed in the middle of
-orders.
+them two hundred times a minute for half an hour of each quarter; a profile that is switched, a mass revocation that
+the CA announces by renewal information (RFC 9773), a CA that is out for three days, processes that are killed in the
+middle of orders.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ KILLS: Final = 12
 ARI_FROM, PULL_IN, ARI_UNTIL = 118 * DAY, 120 * DAY, 132 * DAY
 PROFILE_SWITCH: Final = 180 * DAY
 OUTAGE: Final = (250 * DAY, 253 * DAY)
-YEAR: Final = timedelta(days=365)
 # What was obtained together, or was waited for together, has spread after so long.
 _STEADY_FROM: Final = 30 * DAY
 _SETTLES: Final = 10 * DAY
@@ -41,7 +40,7 @@ MAX_FAILED_IN_AN_HOUR: Final = 5
 class Year:
     """
     *count* live names and *dead* ones; `pass_by` lets the year (or its first *days*) pass. *limits* are what our ledger
-    knows. The certificates of *revoked* are those that the CA revokes; *late* were not replaced within a day.
+    knows, the CA is out during *outage*. The certificates of *revoked* are those that the CA revokes; *late* were not replaced within a day.
     """
 
     count: int
@@ -49,6 +48,7 @@ class Year:
     seed: int = 1
     limits: Limits = LETS_ENCRYPT
     days: int = 365
+    outage: tuple[float, float] = OUTAGE
     revoked: list[HostName] = attrs.field(factory=list)
     late: list[HostName] = attrs.field(factory=list)
     world: World = attrs.field(init=False)
@@ -78,7 +78,7 @@ class Year:
 
     def _plan(self) -> None:
         world = self.world
-        world.ca.outages.append(OUTAGE)
+        world.ca.outages.append(self.outage)
         world.later(ARI_FROM, lambda: self._restart(asks_when=True))
         world.later(PULL_IN, self._pull_in)
         world.later(PULL_IN + DAY, self._look_for_late_ones)
@@ -191,13 +191,14 @@ def busy(year: Year, seconds: float, *, only_live: bool = False) -> Busy:
         for moment, name in world.ca.ordered
         if not (only_live and name in world.dead)
     )
-    steady = [counts[part] for part in range(int(year.days * DAY // seconds)) if _is_steady(part * seconds)]
+    parts = range(int(year.days * DAY // seconds))
+    steady = [counts[part] for part in parts if _is_steady(part * seconds, year.outage)]
     return Busy(sum(steady) / len(steady), max(steady))
 
 
-def _is_steady(moment: float) -> bool:
+def _is_steady(moment: float, outage: tuple[float, float]) -> bool:
     return (
         moment >= _STEADY_FROM
         and not PULL_IN <= moment < PULL_IN + _SETTLES
-        and not OUTAGE[0] <= moment < OUTAGE[1] + _SETTLES
+        and not outage[0] <= moment < outage[1] + _SETTLES
     )
