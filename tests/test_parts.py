@@ -114,7 +114,7 @@ def _change(parts: Parts, config: Config) -> list[object]:
     """
     in_thread: Any = None  # no domain brings its certificate
     own = OwnCertificates(config.domains, clock=InlineReactor(), wall_clock=wall_time, in_thread=in_thread)
-    outcome(Deferred.fromCoroutine(parts.change(config, own, trust_roots(config))))
+    outcome(parts.change(config, own, trust_roots(config)))
     return [*parts.upstreams._origins.values(), parts.keeping.authorities[0].issuer]
 
 

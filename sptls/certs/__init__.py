@@ -6,7 +6,8 @@ Keeping certificates fresh; knows a CA only through `interfaces.IIssuer`.
 
 ``renewer`` is the one loop that moves it all: schedule → attempt → store → served → schedule. ``agenda`` has its
 queues, ``standing`` what it knows of a name, ``schedule`` judges it: obtain, or wait until when. ``authority`` is a
-CA: ``limits`` are its books (by ``registered_domain``), ``breaker`` knows outages. ``attempts`` makes one attempt,
+CA: ``limits`` are its books (by ``registered_domain``), ``breaker`` knows outages. ``attempts`` makes one attempt and
+puts the next where the ``calendar`` is empty,
 ``diagnose`` says why it failed (``diagnosis``, ``refusal_words``), ``precheck_rules`` what could be seen from here.
 ``renewal_information`` asks CAs when they want a certificate renewed, ``renewal_windows`` judges it;
 ``warning_rules`` say what people are warned of; ``intake`` what an import takes over.

@@ -115,6 +115,15 @@ class Attempts:
                 await self.recorder.history(name.name, name.history)
         self.recorder.limits(attempt.authority.directory, attempt.authority.ledger.take_changes())
 
+    def expect(self, name: Standing) -> None:
+        """
+        Reckon with what is planned for *name* when others are.
+        """
+        if name.certificate is not None:
+            self.calendar.add(name.certificate.renew_at)
+        if name.history.next_attempt_at is not None:
+            self.calendar.add(name.history.next_attempt_at)
+
     def is_given_up(self, name: Standing) -> bool:
         """
         Tell whether nobody wants a certificate for *name* here any more.
@@ -202,15 +211,20 @@ class Attempts:
         """
         Have *name* wait because of *failure*, and say so where it is news.
         """
-        name.history = schedule.after_failure(
-            name.history,
-            failure,
-            self.now(),
-            not_after=None if name.certificate is None else name.certificate.bundle.not_after,
-            challenge_types=challenge_types,
-            fraction=self.random(),
-        )
-        until = name.history.next_attempt_at or self.now()
+        now, certificate = self.now(), name.certificate
+        drawn = [
+            schedule.after_failure(
+                name.history,
+                failure,
+                now,
+                not_after=None if certificate is None else certificate.bundle.not_after,
+                challenge_types=challenge_types,
+                fraction=self.random(),
+            )
+            for _ in range(schedule.ATTEMPTS_DRAWN)
+        ]
+        until = self.calendar.quietest([one.next_attempt_at or now for one in drawn], now)
+        name.history = next(one for one in drawn if (one.next_attempt_at or now) == until)
         if failure.kind != name.failing_with:
             name.failing_with = failure.kind
             _log.warn(

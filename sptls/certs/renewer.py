@@ -282,8 +282,7 @@ class Renewer:
             certificate = loaded.certificates.get(name)
             history = loaded.histories.get(name, NO_HISTORY)
             added = self._names[name] = Standing(name, certificate, history)
-            if certificate is not None:
-                self._attempts.calendar.add(certificate.renew_at)
+            self._attempts.expect(added)
             advice = loaded.advices.get(name)
             if certificate is not None and advice is not None and advice.serial == certificate.bundle.serial:
                 added.advice = advice

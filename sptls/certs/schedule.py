@@ -65,6 +65,8 @@ _SHORT_LIFETIME = timedelta(days=10)
 _SHORT_STRETCH = (0.40, 1 / 2)
 _LONG_STRETCH = (0.50, 2 / 3)
 MOMENTS_DRAWN = 8
+# The same for the next attempt after a failure, with a stretch of a few hours.
+ATTEMPTS_DRAWN = 2
 # A CA whose certificates live a few seconds, or are backdated by their lifetime, must not make us order without end.
 _SHORTEST_RENEWAL = timedelta(seconds=5)
 

@@ -262,7 +262,8 @@ class Deployer:
             until = self._ledger.get(names[0]).next_attempt_at
             _log.error("{failed}; it is run again at {until:%Y-%m-%d %H:%M:%S} UTC", failed=failed, until=until)
         else:
-            _log.info("the deploy command has been told of {count} certificates", count=len(names))
+            what = names[0].text if len(names) == 1 else f"{len(names)} certificates"
+            _log.info("the deploy command has been told of {what}", what=what)
             for name in names:
                 self._note(name, plan.after_command(self._ledger.get(name)))
         await self._ledger.save()

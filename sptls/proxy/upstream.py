@@ -74,7 +74,7 @@ class Upstreams:
         """
         Be ready for *configs* (their addresses are looked up ahead), and let go of all others; at start and at reload.
 
-        An upstream whose file of roots is in *other_roots* gets new connections: those that it has went by the old ones.
+        An upstream whose file of roots is in *other_roots* gets new connections: those that it has went by the old.
         """
         wanted = {_key(config): config for config in configs}
         kept = {key for key in wanted if key[-1] not in other_roots}

@@ -255,14 +255,19 @@ class ContextCache:
         return len(self._kept)
 
 
+def _contents(certificates: tuple[crypto.X509, ...]) -> tuple[x509.Certificate, ...]:
+    return tuple(one.to_cryptography() for one in certificates)
+
+
 @implementer(IOpenSSLTrustRoot)
 @attrs.frozen
 class _SystemRootsAnd:
     """
-    The system's roots and some more, for a client's context.
+    The system's roots and some more, for a client's context; equal to another one with the same.
     """
 
-    _extra: tuple[crypto.X509, ...]
+    # pyOpenSSL compares certificates by identity.
+    _extra: tuple[crypto.X509, ...] = attrs.field(eq=_contents)
 
     def _addCACertsToContext(self, context: SSL.Context) -> None:  # noqa: N802 - Twisted's name
         context.set_default_verify_paths()

@@ -18,9 +18,9 @@ from tests.simulation.world import World
 if TYPE_CHECKING:
     from sptls.certs.bundle import CertificateBundle
 
-LIVE = [HostName(f"click.customer{number}.example") for number in range(6)]
+LIVE = [HostName(f"click.customer{number}.example") for number in range(4)]
 DEAD = [HostName("click.dead.example")]
-DAYS = 10
+DAYS = 6
 
 
 def real_bundle(name: HostName, not_before: datetime, not_after: datetime, _number: int) -> CertificateBundle:

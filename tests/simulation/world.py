@@ -88,14 +88,14 @@ class World:
     ) -> None:
         self.clock = Clock()
         self._now_at, self._now = 0.0, NOW
-        self.random = Random(seed)
+        self.random = Random(seed)  # noqa: S311 - reproducible
         self.names, self.dead = tuple(names), frozenset(dead)
         self.store = store(self.now)
         self.ca = Ca(
             self.clock.seconds,
             self.now,
             self.later,
-            Random(seed + _CA_SEED),
+            Random(seed + _CA_SEED),  # noqa: S311
             lifetime,
             self.dead.__contains__,
             make_bundle,
@@ -110,7 +110,7 @@ class World:
         # Internal state
         self._kills_within = 0.0
         self._limits = limits
-        self._process_random = Random(seed)
+        self._process_random = Random(seed)  # noqa: S311
         self._held: dict[HostName, list[float]] = {}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
@@ -156,7 +156,10 @@ class World:
         loaded = outcome(self.store.load())
         random = self._process_random.random
         authority = Authority(
-            ModelCa(self.ca, self.clock, self.store), len(CHALLENGE_TYPES), Ledger(self._limits, registered_domain), random
+            ModelCa(self.ca, self.clock, self.store),
+            len(CHALLENGE_TYPES),
+            Ledger(self._limits, registered_domain),
+            random,
         )
         self.renewer = Renewer(
             [authority], self.store, self.clock, self.now, random, issued=self._issued, failed=self._failed

@@ -39,8 +39,10 @@ MAX_FAILED_IN_AN_HOUR: Final = 5
 @attrs.define
 class Year:
     """
-    *count* live names and *dead* ones; `pass_by` lets the year (or its first *days*) pass. *limits* are what our ledger
-    knows, the CA is out during *outage*. The certificates of *revoked* are those that the CA revokes; *late* were not replaced within a day.
+    *count* live names and *dead* ones; `pass_by` lets the year (or its first *days*) pass.
+
+    *limits* are what our ledger knows, the CA is out during *outage*. Of *revoked* names the CA revokes the
+    certificates; those of *late* ones were not replaced within a day.
     """
 
     count: int
@@ -187,9 +189,7 @@ def busy(year: Year, seconds: float, *, only_live: bool = False) -> Busy:
     """
     world = year.world
     counts = Counter(
-        int(moment // seconds)
-        for moment, name in world.ca.ordered
-        if not (only_live and name in world.dead)
+        int(moment // seconds) for moment, name in world.ca.ordered if not (only_live and name in world.dead)
     )
     parts = range(int(year.days * DAY // seconds))
     steady = [counts[part] for part in parts if _is_steady(part * seconds, year.outage)]

@@ -371,6 +371,17 @@ def test_system_roots_stay(roots: Path, authority: trustme.CA, tmp_path: Path, m
     assert verified(CertificateBundle.from_pem(issued.private_key_pem.bytes(), chain), roots)
 
 
+def test_trust_is_known_by_its_roots(roots: Path, tmp_path: Path) -> None:
+    """
+    A file that is read again is the same trust, until there is another root in it.
+    """
+    before = client_trust(roots)
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    assert before == client_trust(roots)
+    assert before != client_trust(tmp_path / "other.pem")
+    assert client_trust(None) == client_trust(None)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     """
     A file that is not there is named, with the reason.
