@@ -113,6 +113,7 @@ class Attempts:
             else:
                 name.history = schedule.withdrawn(name.history)
                 await self.recorder.history(name.name, name.history)
+        name.is_given_up = False
         self.recorder.limits(attempt.authority.directory, attempt.authority.ledger.take_changes())
 
     def expect(self, name: Standing) -> None:
@@ -128,7 +129,7 @@ class Attempts:
         """
         Tell whether nobody wants a certificate for *name* here any more.
         """
-        return self.is_stopping or name.is_removed
+        return self.is_stopping or name.is_removed or name.is_given_up
 
     async def _obtain(self, attempt: Attempt) -> None:
         name, authority = attempt.name, attempt.authority

@@ -215,7 +215,7 @@ class Renewer:
 
     def set_authorities(self, authorities: Sequence[Authority]) -> None:
         """
-        Obtain from *authorities* from now on; orders that run end where they began.
+        Obtain from *authorities* from now on; orders at others are given up, however long those take to answer.
 
         Certificates of other CAs become due, and are served until the new ones come.
         """
@@ -224,6 +224,8 @@ class Renewer:
         for name in self._names.values():
             if name not in self._running:
                 self._plan(name, now, tell=True)
+            elif name.history.directory not in self._authorities:
+                name.give_up()
         self._turn()
 
     def _take(self, authorities: Sequence[Authority]) -> None:

@@ -835,19 +835,31 @@ def test_operator_asks_for_nothing_that_is_there_or_unknown(setting: Setting) ->
 
 def test_other_issuer_replaces_what_came_from_the_old_one(setting: Setting) -> None:
     """
-    A certificate of another CA is due at once and served meanwhile; an order that runs ends where it began.
+    A certificate of another CA is due at once and served meanwhile; an order that runs there is given up, not failed.
     """
     outcome(setting.store.put_certificate(stored(OTHER.text)))
     setting.start(CLICK, OTHER)
     old, new = setting.issuer, Issuer(setting.now)
     new.directory = "https://other.example/directory"
     setting.renewer.set_authorities([setting.authority(new)])
-    assert ([CLICK], [OTHER], "renewing") == (old.asked, new.asked, setting.state(OTHER).state)
-    old.finish(CLICK)
-    new.finish(OTHER)
-    assert ([CLICK], [OTHER, CLICK]) == (old.asked, new.asked)
+    assert ([CLICK], [CLICK], []) == (old.asked, old.cancelled, setting.failures)
+    assert ([CLICK, OTHER], "renewing") == (sorted(new.asked), setting.state(OTHER).state)
+    new.finish(CLICK, OTHER)
     directories = {name: one.directory for name, one in outcome(setting.store.load()).certificates.items()}
-    assert {CLICK: CA, OTHER: new.directory} == directories
+    assert {CLICK: new.directory, OTHER: new.directory} == directories
+    assert ("valid", "") == (setting.state().state, setting.state().last_error)
+
+
+def test_order_at_a_ca_that_stays_goes_on(setting: Setting) -> None:
+    """
+    A second CA beside it, or new keys for it, do not concern what is under way.
+    """
+    setting.start(CLICK)
+    second = Issuer(setting.now)
+    second.directory = "https://second.example/directory"
+    setting.renewer.set_authorities([setting.authority(second), setting.authority(setting.issuer)])
+    setting.issuer.finish(CLICK)
+    assert ([], CA, []) == (setting.issuer.cancelled, setting.state().directory, second.asked)
 
 
 def test_removed_name_leaves_its_slot_to_the_next(setting: Setting) -> None:
