@@ -66,10 +66,10 @@ class Standing:
     What the renewer knows about a name.
 
     *is_issued_here* tells that its certificate is of this process's making, so that one that proves damaged is not
-    ordered in a circle. With *is_given_up* the attempt that runs is not wanted any more. With *is_resuming*
-    an earlier process's order is still under way. *failing_with* is the kind of the last failure: the log speaks when it
-    changes. *waits_until* is set while a certificate that is needed must wait, *waits_because* to why where it was not a
-    failure. *advice* is what its CA says of when to renew the certificate.
+    ordered in a circle. With *is_given_up* the attempt that runs is not wanted any more. With *is_resuming* an
+    earlier process's order is still under way. *failing_with* is the kind of the last failure: the log speaks when
+    it changes. *waits_until* is set while a certificate that is needed must wait, *waits_because* to why where it
+    was not a failure. *advice* is what its CA says of when to renew the certificate.
     """
 
     name: HostName

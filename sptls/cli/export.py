@@ -40,6 +40,9 @@ def command(
     for damage in stored.loaded.damaged:
         note(damage)
     wanted = names or stored.names
+    if not wanted:
+        note("there is nothing to export: no domain is configured and nothing is stored; see --config and --state-dir")
+        return EXIT_FAILED
     # Each is tried: one that is damaged must not keep the others from a back-up.
     written = [name for name in wanted if _written(directory.absolute(), name, stored)]
     say(f"{len(written)} of {len(wanted)} certificates are in {directory}")

@@ -160,3 +160,12 @@ def test_directory_that_cannot_be_written_is_said(sptls: Command, site: Site) ->
         os.seteuid(user)
         ran = sptls("export", "--state-dir", site.state, out / "new")
     assert (1, True) == (ran.status, "Permission denied; give the user" in ran.err)
+
+
+def test_nothing_to_export_is_no_success(sptls: Command, site: Site, tmp_path: Path) -> None:
+    """
+    A back-up job that looks in the wrong place must not stay green.
+    """
+    ran = sptls("export", "--state-dir", tmp_path / "elsewhere", site.directory / "out")
+    assert (1, "") == (ran.status, ran.out)
+    assert "nothing to export" in ran.err
