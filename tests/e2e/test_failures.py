@@ -179,8 +179,8 @@ def test_ca_that_dies_in_mid_order(tmp_path: Path, authority: trustme.CA, trusti
 
 def test_kill_in_mid_order(tmp_path: Path) -> None:
     """
-    A daemon that was killed while the CA validated serves the name after its restart: at most one order more (none where
-    the CA can finish the first one), the same account.
+    A daemon that was killed while the CA validated serves the name after its restart: at most one order more (none
+    where the CA can finish the first one), the same account.
     """
     need_pebble()
     with running_ca(tmp_path / "ca", validation_sleep_seconds=3) as ca:
