@@ -201,8 +201,10 @@ def decide(
     order that was cut off (*is_resuming*) starts at once, for as long as those that were can't have reached the limit.
     The *history* is one that `corrected` has seen.
     """
-    if is_resuming:  # this one may fail too
-        is_resuming = len(_recent(history.failed_authorizations, now)) + 1 < MAX_FAILED_AUTHORIZATIONS
+    if is_resuming:
+        recent = len(_recent(history.failed_authorizations, now))
+        # This one may fail too; where one did, every type of the one that was cut off and of this one may.
+        is_resuming = recent == 0 if history.consecutive_failures else recent + 1 < MAX_FAILED_AUTHORIZATIONS
     is_known = certificate is not None and any(certificate.directory == ca.directory for ca in cas)
     if certificate is not None and is_known and certificate.renew_at > now:
         return Wait(certificate.renew_at)

@@ -533,6 +533,18 @@ def test_order_that_was_cut_off_is_taken_up_until_the_limit_may_be_reached() -> 
     assert isinstance(decide(None, history, NOW, HERE, is_resuming=True), Wait)
 
 
+def test_failing_name_that_was_cut_off_waits_while_the_limit_is_near() -> None:
+    """
+    Both challenge types may have failed unheard of, and may fail once more; with two failures before, that is six.
+    """
+    history = failed(History(directory=CA), Failure("dead", 2))
+    later = NOW + timedelta(minutes=30)
+    begun = started(history, later, directory=CA, challenge_types=2)
+    assert isinstance(decide(None, begun, later, HERE, is_resuming=True), Wait)
+    calm = attrs.evolve(begun, failed_authorizations=())
+    assert Obtain(Reason.MISSING, HERE) == decide(None, calm, later, HERE, is_resuming=True)
+
+
 def test_order_at_a_ca_that_is_not_asked_any_more_is_not_taken_up() -> None:
     """
     What was begun there counts there; here it is a first attempt.

@@ -22,7 +22,7 @@ def test_nothing_goes_wrong_in_a_year() -> None:
     No name expires, the CA refuses nothing for its limits, no name fails too often, what is revoked is replaced at
     once; and the busiest day has less than twice the usual orders.
     """
-    year = Year(100, 5)
+    year = Year(100, 3)
     world = year.pass_by()
     assert [] == list(violations(year))
     assert (100, KILLS + 2) == (len(year.revoked), world.kills)
@@ -33,7 +33,7 @@ def test_short_year_is_fair_to_other_rules() -> None:
     """
     What others fail below, with our rules and books goes well.
     """
-    year = Year(8, 2, days=30, outage=EARLY_OUTAGE)
+    year = Year(8, 1, days=30, outage=EARLY_OUTAGE)
     year.pass_by()
     assert [] == list(violations(year))
 
@@ -58,6 +58,6 @@ def test_rules_of_others_fail(
     outage, and a retry every minute meets the limit.
     """
     replace_rules(monkeypatch)
-    year = Year(8, 2, days=30 if expected == "expired" else 1, limits=limits, outage=EARLY_OUTAGE)
+    year = Year(8, 1, days=30 if expected == "expired" else 1, limits=limits, outage=EARLY_OUTAGE)
     year.pass_by()
     assert expected in kinds(year)
