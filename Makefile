@@ -30,7 +30,7 @@ imports: $(VENV)/.test
 # The cores (the list is setup.cfg's) must be covered to the last branch; the rest is reported.
 unit: $(VENV)/.test
 	$(BIN)/coverage erase
-	sh scripts/run_tests $(BIN)/python
+	$(BIN)/python scripts/run_tests.py
 	$(BIN)/python scripts/core_coverage.py
 
 packaging: $(VENV)/.test

@@ -158,7 +158,7 @@ def test_a_certificate_that_is_not_valid_yet_is_refused(world: World) -> None:
     """
     Nothing is handed on that a client would reject.
     """
-    world.ca.valid_from = NOW + timedelta(days=1)
+    world.ca.valid_from = NOW + timedelta(days=2)
     assert isinstance(world.failure()[0], BadCertificate)
 
 

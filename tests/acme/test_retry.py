@@ -166,3 +166,15 @@ def test_any_field_is_read(field: str) -> None:
     """
     seconds = retry.retry_after(field, NOW)
     assert seconds is None or 0 <= seconds <= retry.LONGEST_RETRY_AFTER_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [("Sat, 01 Aug 2026 11:00:00 GMT", 3660.0), ("nonsense", 60.0), (None, 60.0)],
+)
+def test_a_date_is_meant_by_the_servers_clock(date: str | None, expected: float) -> None:
+    """
+    The answer's Date says what that is; without one, ours has to do.
+    """
+    now = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
+    assert expected == retry.retry_after("Sat, 01 Aug 2026 12:01:00 GMT", now, date)

@@ -18,6 +18,9 @@ NEW_NONCE, NEW_ACCOUNT = f"{ORIGIN}/newNonce", f"{ORIGIN}/newAccount"
 TERMS = {"termsOfServiceAgreed": True}
 UNTIL = 180.0
 
+# What the CA's own clock says.
+DATE = "Sat, 01 Aug 2026 12:00:00 GMT"
+
 
 async def register(transport: AcmeTransport, until: float = UNTIL) -> Answer:
     """
@@ -109,7 +112,7 @@ def test_a_busy_ca_is_asked_when_it_says(
     """
     Both forms of Retry-After are kept to.
     """
-    ca.fail("newAccount", Reply(503, fields={"Retry-After": field}))
+    ca.fail("newAccount", Reply(503, fields={"Retry-After": field, "Date": DATE}))
     reactor.run(register(transport))
     assert seconds == reactor.seconds()
 
@@ -121,7 +124,7 @@ def test_a_rate_limit_goes_to_the_caller_at_once(
     """
     The schedule sits it out, not the order.
     """
-    ca.fail("newAccount", problem(429, "rateLimited", "too many", {"Retry-After": field}))
+    ca.fail("newAccount", problem(429, "rateLimited", "too many", {"Retry-After": field, "Date": DATE}))
     with pytest.raises(AcmeProblem) as raised:
         reactor.run(register(transport))
     assert seconds == raised.value.retry_after_seconds
