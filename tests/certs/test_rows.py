@@ -221,3 +221,13 @@ def test_moments_are_exact() -> None:
     """
     assert -1 == rows.microseconds(datetime(1970, 1, 1, tzinfo=UTC) - timedelta(microseconds=1))
     assert 253402300799999999 == rows.microseconds(datetime.max.replace(tzinfo=UTC))
+
+
+@pytest.mark.parametrize("row", [("ca", "orders", "x"), ("ca", 1, 2.0), (None, "orders", 2.0)])
+def test_damaged_limit_is_told(row: rows.Row) -> None:
+    """
+    A ledger's entry is two texts and a moment.
+    """
+    assert ("ca", "orders", 2.0) == rows.limit_of(("ca", "orders", 2.0))
+    with pytest.raises(rows.DamagedRowError):
+        rows.limit_of(row)

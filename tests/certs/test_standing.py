@@ -4,12 +4,14 @@ from datetime import timedelta
 
 import attrs
 import pytest
+from twisted.internet.defer import Deferred
 
 from sptls.certs.diagnose import diagnose
 from sptls.certs.limits import Demand, Priority
 from sptls.certs.records import NO_HISTORY, History, RenewalAdvice
 from sptls.certs.standing import Standing
 from sptls.errors import StoreError
+from sptls.interfaces import Issued
 from tests.certs.authority import NOW
 from tests.certs.stored import CLICK, stored
 
@@ -120,3 +122,17 @@ def test_a_new_certificate_has_no_window_yet() -> None:
         standing = Standing(CLICK, VALID, NO_HISTORY, advice=RenewalAdvice(VALID.bundle.serial, NOW, NOW, NOW))
         takes(standing, VALID, NO_HISTORY)
         assert standing.advice is None
+
+
+def test_attempt_is_given_up_whether_it_has_asked_or_not() -> None:
+    """
+    An order that runs is cancelled; one that has not begun will not.
+    """
+    cancelled: list[object] = []
+    running: Deferred[Issued] = Deferred(cancelled.append)
+    running.addErrback(lambda _: None)
+    for issuing in (None, running):
+        standing = Standing(CLICK, None, NO_HISTORY, issuing=issuing)
+        standing.give_up()
+        assert standing.is_given_up
+    assert [running] == cancelled
