@@ -17,12 +17,11 @@ import attrs
 
 from bench.certificates import Certificates
 from bench.conditions import conditions
-from bench.load import negotiated, run
+from bench.load import negotiated
+from bench.modes import MODES
 from bench.peers import PEERS, Setting, nginx_origin
 from bench.report import Run, bars_table, mode_table, replaced, section
 from bench.servers import Server
-
-MODES = ("cold", "keep")
 
 
 def main() -> None:
@@ -53,9 +52,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=list(PEERS), default=list(PEERS))
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
-    parser.add_argument("--cold", type=int, default=1200, help="requests a turn, a new connection each")
-    parser.add_argument("--keep", type=int, default=6000, help="requests a turn, kept-alive connections")
+    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
+    for name, mode in MODES.items():
+        parser.add_argument(f"--{name}", type=int, default=mode.requests, help=f"requests a turn, {mode.described}")
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--tls", choices=("system", "wheel"), default="system", help="the clients' OpenSSL (load.py)")
@@ -74,7 +73,11 @@ def _measured(servers: list[Server], ca: str, options: argparse.Namespace) -> Ru
     rounds: dict[str, list[dict[str, float]]] = {}
     measured = Run((), agreed, rounds, {})
     for mode in options.modes:
-        rounds[mode] = _rounds(mode, servers, ca, options)
+        wanted = MODES[mode].servers
+        taking_part = [server for server in servers if wanted is None or server.name in wanted]
+        if not taking_part:
+            continue
+        rounds[mode] = _rounds(mode, taking_part, ca, options)
         resident = {server.name: server.resident_bytes() for server in servers}
         measured = Run((), agreed, rounds, resident)
         print(f"{mode_table(measured, mode)}\n", flush=True)
@@ -92,15 +95,15 @@ def _rounds(mode: str, servers: list[Server], ca: str, options: argparse.Namespa
     """
     Give CPU microseconds per request of each server, by round, after a turn each to warm up.
     """
-    requests: int = getattr(options, mode)
+    load, requests = MODES[mode].load, int(getattr(options, mode.replace("-", "_")))
     for server in servers:
-        run(options.tls, mode, server.port, ca, max(options.clients, requests // 4), options.clients)
+        load(options.tls, server.port, ca, max(options.clients, requests // 4), options.clients)
     rounds: list[dict[str, float]] = []
     for _ in range(options.rounds):
         costs: dict[str, float] = {}
         for server in servers:
             before = server.cpu_seconds()
-            made = run(options.tls, mode, server.port, ca, requests, options.clients)
+            made = load(options.tls, server.port, ca, requests, options.clients)
             costs[server.name] = (server.cpu_seconds() - before) / made * 1e6
         rounds.append(costs)
     return rounds

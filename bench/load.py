@@ -2,6 +2,7 @@
 The clients: one process each, blocking, so that they cost the servers nothing but their requests.
 
 *cold*: a new TLS 1.3 connection per request, full handshake, as mail clients do. *keep*: one connection, many requests.
+HTTP/2 is `load_http2`'s.
 *tls* says whose OpenSSL the clients are made of: Python's ("system", before 3.5 without post-quantum key exchange), or
 that of cryptography's wheel ("wheel", which offers X25519MLKEM768 as today's browsers do).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import multiprocessing
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from OpenSSL import SSL
@@ -22,12 +24,14 @@ TARGET = (
     "/f/a/Hcv1nwnOfCFeZmc3EvMwsQ~~/AALoUwA~/RgRestfaPwRXA3NwY0IKABvaUtBcfA5Pw1IbbmF0aGFuLmR1cmFudEBzcGFya3Bvc3QuY29tWAQAAAAA"
     "?target=http%3A%2F%2Fwww.sparkpost.com"
 )
-REQUEST = (
-    f"GET {TARGET} HTTP/1.1\r\nHost: {NAME}\r\n"
-    "User-Agent: Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15\r\n"
-    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
-    "Accept-Language: en-GB,en;q=0.9\r\nAccept-Encoding: gzip, deflate, br\r\nReferer: https://mail.example.com/\r\n"
+FIELDS = (
+    ("User-Agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15"),
+    ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+    ("Accept-Language", "en-GB,en;q=0.9"),
+    ("Accept-Encoding", "gzip, deflate, br"),
+    ("Referer", "https://mail.example.com/"),
 )
+REQUEST = f"GET {TARGET} HTTP/1.1\r\nHost: {NAME}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in FIELDS)
 ONE = (REQUEST + "Connection: close\r\n\r\n").encode()
 MORE = (REQUEST + "\r\n").encode()
 _TIMEOUT_SECONDS = 10.0
@@ -74,7 +78,7 @@ class SystemClient:
         """
         Shake hands in full: no session is offered.
         """
-        return _SystemConnection(self._context.wrap_socket(_socket(port), server_hostname=NAME))
+        return _SystemConnection(self._context.wrap_socket(connected(port), server_hostname=NAME))
 
 
 class _SystemConnection:
@@ -103,7 +107,7 @@ class WheelClient:
         """
         Shake hands in full: no session is offered.
         """
-        sock = _socket(port)
+        sock = connected(port)
         sock.settimeout(None)  # pyOpenSSL drives the descriptor itself, which must block
         connection = SSL.Connection(self._context, sock)
         connection.set_tlsext_host_name(NAME.encode())
@@ -178,27 +182,29 @@ def negotiated(tls: Tls, port: int, ca: str) -> str:
     return described
 
 
-def run(tls: Tls, mode: str, port: int, ca: str, requests: int, clients: int) -> int:
+def shared(client: Callable[[int], None], requests: int, clients: int) -> int:
     """
-    Share *requests* among *clients* processes in *mode*; give how many were made.
+    Share *requests* among *clients* processes that run *client* with their part of them; give how many were made.
 
     Raises:
         RuntimeError: a client met something other than a click's answer.
     """
     each = requests // clients
     context = multiprocessing.get_context("fork")
-    target = {"cold": cold, "keep": keep}[mode]
-    processes = [context.Process(target=target, args=(tls, port, ca, each)) for _ in range(clients)]
+    processes = [context.Process(target=client, args=(each,)) for _ in range(clients)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     if any(process.exitcode for process in processes):
-        raise RuntimeError(f"a client failed in mode {mode}")
+        raise RuntimeError("a client failed; what it met is printed above")
     return each * clients
 
 
-def _socket(port: int) -> socket.socket:
+def connected(port: int) -> socket.socket:
+    """
+    Give a socket that is connected to *port*.
+    """
     connection = socket.create_connection(("127.0.0.1", port), _TIMEOUT_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection

@@ -142,12 +142,14 @@ class NameTable(Generic[T]):
         """
         Give the value for *name* as it came off the wire (any case, one trailing dot), or None.
         """
-        folded = fold(name)
-        found = self._exact.get(folded)
-        if found is None and self._wildcard:
-            dot = folded.find(b".")
-            if dot > 0:
-                return self._wildcard.get(folded[dot:])
+        found = self._exact.get(name)  # as nearly all clients spell it
+        if found is None:
+            folded = fold(name)
+            found = self._exact.get(folded)
+            if found is None and self._wildcard:
+                dot = folded.find(b".")
+                if dot > 0:
+                    return self._wildcard.get(folded[dot:])
         return found
 
     def __len__(self) -> int:

@@ -31,6 +31,7 @@ from sptls.notify import Supervisor
 from sptls.parts import Parts
 from sptls.reloading import Reloading, check_external_accounts
 from sptls.threads import daemon_thread
+from sptls.wakes import wake_directly
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -92,6 +93,7 @@ def make(
         StartError: the state directory or an address can't be had.
     """
     run_on_monotonic_time(reactor)
+    wake_directly(reactor)
     in_thread = daemon_thread(reactor, "own certificates")
     own = OwnCertificates(config.domains, clock=reactor, wall_clock=wall_time, in_thread=in_thread)
     faults = own.load()

@@ -17,6 +17,7 @@ from sptls import hang_up
 from sptls.config_load import Overrides
 from sptls.config_source import ConfigSource
 from sptls.errors import ConfigError, StartError
+from sptls.openssl_settings import load_openssl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +103,7 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
     settings: Any = options.parent or {}
     # Before the imports: a reload must not end a daemon that is about to serve.
     hang_up.remember(foreground=bool(settings["nodaemon"]))
+    load_openssl()
     from twisted.internet import reactor
 
     from sptls import service

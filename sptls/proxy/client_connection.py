@@ -109,7 +109,7 @@ class ClientConnection:
         self.tls = hasattr(transport, "certificate")
         certificate = getattr(transport, "certificate", None)
         self._covers = certificate.covers if certificate is not None else None
-        host = str(getattr(self.transport.getPeer(), "host", ""))
+        host = getattr(transport, "peer_host", None) or str(getattr(self.transport.getPeer(), "host", ""))
         self.peer = plain_host(host).encode("ascii", "replace")
         if not self.tls:
             # Over TLS the listener has done it. An answer in two writes would wait for the client's delayed ACK.

@@ -12,7 +12,7 @@ its answer is awaited.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from twisted.internet.protocol import Factory, connectionDone
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sptls.deadlines import DeadlineQueue
     from sptls.proxy.gateway import Gateway
     from sptls.proxy.route import Site
+    from sptls.tls.transport import TlsTransport
 
 _log = Logger()
 
@@ -191,7 +192,11 @@ class Http1(ClientConnection):
         """
         self.exchange = None
         if not keep_alive:
-            self._close(still_sending=self._content is not None or bool(self._buffer))
+            still_sending = self._content is not None or bool(self._buffer)
+            if self.tls and not still_sending and cast("TlsTransport", self.transport).close_at_once():
+                self.connectionLost()
+            else:
+                self._close(still_sending=still_sending)
         elif not self._pumping:
             self._pump()
 

@@ -6,6 +6,7 @@ TLS on both sides: from an accepted socket to a protocol that runs on it, and fr
 - `contexts`: certificates to OpenSSL contexts; the one place that knows versions, cipher suites and options.
 - `alpn_challenge`: the certificates that answer tls-alpn-01.
 - `transport`: a Twisted transport on the socket, driven by OpenSSL itself.
+- `openssl`: the calls into OpenSSL that every click takes, at the price of the call.
 - `listener`: accept, peek, hold, refuse, hand over.
 - `client`: connections of ours to upstreams, on the same transport, verified.
 

@@ -20,7 +20,7 @@ from zope.interface import implementer
 from sptls.tls.client_hello import MAX_HELLO_BYTES, ClientHello, NeedMore, NotTls, parse, plaintext_alert
 
 if TYPE_CHECKING:
-    from socket import socket
+    from socket import SocketType
 
     from twisted.python.failure import Failure
 
@@ -35,6 +35,17 @@ _MAX_WAKES: Final = 64
 # Short of memory, for this socket (many tiny segments) or for all, the kernel ignores the mark (tcp(7), tcp_mem).
 _REST_SECONDS: Final = 0.25
 _ESTABLISHED: Final = 1  # tcpi_state, include/net/tcp_states.h
+
+
+def first_look(sock: SocketType) -> ClientHello | None:
+    """
+    Give the hello that *sock* has received, without taking it from there; None if there is none, or not all of one.
+    """
+    try:
+        hello = parse(sock.recv(_FIRST_LOOK_BYTES, MSG_PEEK))
+    except OSError:
+        return None
+    return hello if isinstance(hello, ClientHello) else None
 
 
 class Reception(Protocol):
@@ -77,7 +88,7 @@ class Arrival:
 
     __slots__ = ("_deadline", "_mark", "_reception", "_wakes", "held_for", "hello", "peer", "socket")
 
-    def __init__(self, reception: Reception, sock: socket, peer: tuple[Any, ...]) -> None:
+    def __init__(self, reception: Reception, sock: SocketType, peer: tuple[Any, ...]) -> None:
         self._reception, self.socket, self.peer = reception, sock, peer
         self.hello: ClientHello | None = None
         self.held_for: HostName | None = None
@@ -116,7 +127,7 @@ class Arrival:
         self.held_for = name
         self._wait_for_leaving()
 
-    def hand_over(self) -> socket:
+    def hand_over(self) -> SocketType:
         """
         Give the socket, as it was accepted, to who does the handshake.
         """

@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
-from OpenSSL import SSL
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from twisted.internet.defer import Deferred
@@ -25,12 +24,14 @@ from sptls.errors import UpstreamError
 from sptls.interfaces import IUpstreamConnector
 from sptls.tls.contexts import client_context
 from sptls.tls.lingering import Lingering
+from sptls.tls.openssl import TlsConnection
 from sptls.tls.reasons import DONE, TRUNCATED
 from sptls.tls.transport import TlsTransport, TransportSurroundings
 
 if TYPE_CHECKING:
     from socket import socket
 
+    from OpenSSL import SSL
     from OpenSSL.crypto import X509
     from twisted.internet._sslverify import IOpenSSLTrustRoot
     from twisted.internet.interfaces import IProtocol, ITransport
@@ -124,7 +125,7 @@ class TlsConnector:
         return None
 
     def _shake_hands(self, sock: socket, protocol: IProtocol) -> Deferred[None]:
-        connection = SSL.Connection(self._context, sock)
+        connection = TlsConnection(self._context, sock)
         connection.set_connect_state()
         if not self._host_is_address:  # RFC 6066 §3: a server name is never an address
             connection.set_tlsext_host_name(self._host.encode("ascii"))

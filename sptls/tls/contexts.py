@@ -23,13 +23,13 @@ from zope.interface import implementer
 from sptls.certs.pem import certificate_from_der, key_from_der
 from sptls.errors import BadCertificate, StartError
 from sptls.names import NameTable
+from sptls.tls import openssl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from OpenSSL.crypto import X509
-    from OpenSSL.SSL import _NoOverlappingProtocols
 
     from sptls.certs.bundle import CertificateBundle
     from sptls.config import TlsPolicy
@@ -125,7 +125,9 @@ def server_context(
     # of TLS 1.2 that have no tickets.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(b"sptls")  # without one, OpenSSL refuses to resume where client certificates are asked for
-    context.set_alpn_select_callback(_selection(alpn))
+    # RFC 7301 §3.2 and nginx answer no overlap with the alert no_application_protocol. Here that would lose a click: a
+    # client that offers http/1.0 only, or a name that we don't know, speaks HTTP/1.1 all the same.
+    openssl.prefer(context, alpn)
     _use_certificate(context, bundle)
     return ServerContext(context, NameTable((name, name) for name in bundle.names))
 
@@ -164,23 +166,6 @@ def _use_certificate(context: SSL.Context, bundle: CertificateBundle) -> None:
         # An entry of OpenSSL's error queue is the library, the function and the reason.
         reasons = ", ".join(reason for *_, reason in error.args[0])
         raise BadCertificate(f"OpenSSL can't use it: {reasons}") from error
-
-
-def _selection(ours: Sequence[bytes]) -> Callable[[SSL.Connection, list[bytes]], bytes | _NoOverlappingProtocols]:
-    """
-    Give the ALPN callback that takes the first of *ours* that is offered, and goes on without one if none is.
-
-    RFC 7301 §3.2 and nginx answer no overlap with the alert no_application_protocol. Here that would lose a click:
-    a client that offers http/1.0 only, or a name that we don't know, speaks HTTP/1.1 all the same.
-    """
-
-    def select(_connection: SSL.Connection, offered: list[bytes]) -> bytes | _NoOverlappingProtocols:
-        for protocol in ours:
-            if protocol in offered:
-                return protocol
-        return SSL.NO_OVERLAPPING_PROTOCOLS
-
-    return select
 
 
 @attrs.frozen

@@ -1,7 +1,7 @@
 """
 TLS on a connected socket, as the reactor sees it: when to read, when to write, and how it ends.
 
-OpenSSL drives the socket itself (`SSL.Connection(context, socket)`), as server or client; no buffer is between them.
+OpenSSL drives the socket itself (`openssl.TlsConnection`), as server or client; no buffer is between them.
 What a protocol sees of it is `transport`. RFC 8446 §6.1 (close_notify).
 
 What OpenSSL asks for is kept in one place each. A write that it could not finish is repeated with the same bytes,
@@ -25,22 +25,21 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IReadWriteDescri
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from sptls.tls.openssl import CLOSED, RECORD_BYTES, WANTS_READ, WANTS_WRITE, Blocked
 from sptls.tls.reasons import ABORTED, DONE, lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from socket import socket
+    from socket import SocketType
 
     from twisted.internet.interfaces import IProtocol, IPushProducer
     from twisted.python.failure import Failure
 
-    from sptls.deadlines import DeadlineQueue
-    from sptls.tls.lingering import Lingering, SocketReactor
+    from sptls.tls.openssl import TlsConnection
+    from sptls.tls.transport import TransportSurroundings
 
 _log = Logger()
 
-# The plaintext of a record (RFC 8446 §5.1): a read of this size empties it.
-RECORD_BYTES: Final = 16384
 # How many full records one wake reads (64 KiB) or writes (256 KiB) before the other connections get their turn.
 READS_PER_WAKE: Final = 4
 WRITES_PER_WAKE: Final = 16
@@ -58,13 +57,10 @@ class TlsDescriptor(ABC):
     __slots__ = (
         "_connection",
         "_ended",
-        "_flush_deadline",
         "_half_closing",
-        "_handshake_deadline",
         "_handshaking",
         "_inside",
         "_linger",
-        "_lingering",
         "_out",
         "_paused",
         "_producer",
@@ -75,6 +71,7 @@ class TlsDescriptor(ABC):
         "_reading",
         "_socket",
         "_streaming",
+        "_surroundings",
         "_write_ended",
         "_write_wants_read",
         "_writing",
@@ -84,17 +81,14 @@ class TlsDescriptor(ABC):
 
     def __init__(
         self,
-        reactor: SocketReactor,
-        sock: socket,
-        connection: SSL.Connection,
-        handshake_deadline: DeadlineQueue,
-        flush_deadline: DeadlineQueue,
-        lingering: Lingering,
+        surroundings: TransportSurroundings,
+        sock: SocketType,
+        connection: TlsConnection,
     ) -> None:
         self.protocol: IProtocol | None = None
         self.disconnecting = False  # `loseConnection` was called; Twisted's protocols look at it
-        self._reactor, self._socket, self._connection, self._lingering = reactor, sock, connection, lingering
-        self._handshake_deadline, self._flush_deadline = handshake_deadline, flush_deadline
+        self._surroundings, self._reactor, self._socket = surroundings, surroundings.reactor, sock
+        self._connection = connection
         self._out = bytearray()
         self._producer: IPushProducer | None = None
         self._streaming = self._producer_paused = False
@@ -129,7 +123,7 @@ class TlsDescriptor(ABC):
         """
         Begin the handshake, with what the peer has sent already.
         """
-        self._handshake_deadline.set(self)
+        self._surroundings.handshake_deadline.set(self)
         self.doRead()
 
     def fileno(self) -> int:
@@ -197,12 +191,7 @@ class TlsDescriptor(ABC):
 
     def _shake_hands(self) -> None:
         try:
-            self._connection.do_handshake()
-        except SSL.WantReadError:
-            return
-        except SSL.WantWriteError:
-            self._read_wants_write = True
-            return
+            blocked = self._connection.shake_hands()
         except SSL.Error as error:
             self._handshake_failed()
             self._end(lost(error))
@@ -211,8 +200,11 @@ class TlsDescriptor(ABC):
             self._handshake_failed()
             self._failed(error)
             return
+        if blocked is not None:
+            self._read_wants_write = blocked is WANTS_WRITE
+            return
         self._handshaking = False
-        self._handshake_deadline.clear(self)
+        self._surroundings.handshake_deadline.clear(self)
         self._call(self._handshake_completed)
 
     def _read(self) -> None:
@@ -221,19 +213,19 @@ class TlsDescriptor(ABC):
             if protocol is None or self._paused or self._read_ended or self.disconnecting or self._ended is not None:
                 return
             try:
-                data = self._connection.recv(RECORD_BYTES)
-            except SSL.WantReadError:
-                return
-            except SSL.WantWriteError:
-                self._read_wants_write = True
-                return
-            except SSL.ZeroReturnError:
-                self._peer_closed(protocol)
-                return
+                data = self._connection.read_some()
             except SSL.Error as error:
                 self._end(lost(error))
                 return
-            self._call(protocol.dataReceived, data)
+            if isinstance(data, Blocked):
+                self._read_wants_write = data is WANTS_WRITE
+                if data is CLOSED:
+                    self._peer_closed(protocol)
+                return
+            try:
+                protocol.dataReceived(data)
+            except Exception as error:  # noqa: BLE001 - `_call`, for the call that every byte takes
+                self._failed(error)
             if len(data) < RECORD_BYTES:
                 return  # most likely all there is; if not, epoll says so
 
@@ -256,20 +248,21 @@ class TlsDescriptor(ABC):
         """
         Send *data* while nothing is unsent: what the socket takes now, and keep the rest.
         """
-        rest: bytes | memoryview = data
         try:
-            while True:
-                sent = self._connection.send(rest)
-                if sent == len(rest):
+            sent = self._connection.write_some(data)
+            if sent == len(data):
+                return
+            rest = memoryview(data)
+            while not isinstance(sent, Blocked):  # a record is sent, and there are more
+                rest = rest[sent:]
+                if not rest:
                     return
-                rest = memoryview(rest)[sent:]
-        except SSL.WantWriteError:
-            self._out += rest
-        except SSL.WantReadError:
-            self._out += rest
-            self._write_wants_read = True
+                sent = self._connection.write_some_from(rest)
         except SSL.Error as error:
             self._end(lost(error))
+            return
+        self._out += rest
+        self._write_wants_read = sent is WANTS_READ
 
     def _flush(self) -> None:
         """
@@ -278,16 +271,16 @@ class TlsDescriptor(ABC):
         out = self._out
         self._write_wants_read = False
         if self.disconnecting:
-            self._flush_deadline.set(self)  # there is room: the peer took something
+            self._surroundings.flush_deadline.set(self)  # there is room: the peer took something
         try:
             for _ in range(WRITES_PER_WAKE):
                 if not out:
                     break
-                del out[: self._connection.send(out)]
-        except SSL.WantWriteError:
-            pass
-        except SSL.WantReadError:
-            self._write_wants_read = True
+                sent = self._connection.write_some_from(out)
+                if isinstance(sent, Blocked):
+                    self._write_wants_read = sent is WANTS_READ
+                    break
+                del out[:sent]
         except SSL.Error as error:
             self._end(lost(error))
         if not out and self._producer is not None and (self._producer_paused or not self._streaming):
@@ -305,7 +298,7 @@ class TlsDescriptor(ABC):
         self.disconnecting = True
         self._changed()
         if self._ended is None:
-            self._flush_deadline.set(self)
+            self._surroundings.flush_deadline.set(self)
 
     def _close_is_due(self) -> bool:
         """
@@ -336,13 +329,10 @@ class TlsDescriptor(ABC):
         Tell whether it is said; if not, the socket has no room for it, or the connection is over.
         """
         try:
-            self._connection.shutdown()
-        except SSL.WantWriteError:
-            return False
+            return self._connection.say_close_notify() is None
         except SSL.Error as error:
             self._end(lost(error))
             return False
-        return True
 
     def _end(self, reason: Failure, *, reset: bool = False) -> None:
         """
@@ -356,15 +346,15 @@ class TlsDescriptor(ABC):
         if self._writing:
             self._reactor.removeWriter(self)
         if self._handshaking:
-            self._handshake_deadline.clear(self)
+            self._surroundings.handshake_deadline.clear(self)
         if self.disconnecting:
-            self._flush_deadline.clear(self)
+            self._surroundings.flush_deadline.clear(self)
         self._out = bytearray()
         del self._connection  # 23 KB; the protocol may keep this object for long
         if reset:
-            self._lingering.reset(self._socket)
+            self._surroundings.lingering.reset(self._socket)
         else:
-            self._lingering.close(self._socket, still_sending=self._linger)
+            self._surroundings.lingering.close(self._socket, still_sending=self._linger)
         self._socket_given_back()
 
     # Calling others
@@ -397,7 +387,7 @@ class TlsDescriptor(ABC):
         """
         Do what became due in a call from the reactor.
         """
-        if self._ended is None and self._close_is_due():
+        if (self.disconnecting or self._half_closing) and self._ended is None and self._close_is_due():
             self._close()
         self._inside = False
         if self._ended is None:
@@ -445,6 +435,8 @@ class TlsDescriptor(ABC):
         """
         Tell whether something is unsent: bytes, a pull producer's next piece, close_notify.
         """
-        if self._out or self._producer is not None:
-            return bool(self._out) or not self._streaming or self._producer_paused
+        if self._out:
+            return True
+        if self._producer is not None:
+            return not self._streaming or self._producer_paused
         return self._close_is_due()

@@ -81,7 +81,7 @@ class Lingering:
         self._closed = closed
         self._members: set[_Lingerer] = set()
 
-    def close(self, sock: socket.socket, *, still_sending: bool = False) -> None:
+    def close(self, sock: socket.SocketType, *, still_sending: bool = False) -> None:
         """
         Close *sock*, at once if no input is unread; with *still_sending*, more is expected, so linger anyway.
         """
@@ -97,7 +97,7 @@ class Lingering:
             sock.close()
             self._closed()
 
-    def reset(self, sock: socket.socket) -> None:
+    def reset(self, sock: socket.SocketType) -> None:
         """
         Close *sock* with RST; what is unsent is dropped.
         """
@@ -116,7 +116,7 @@ class Lingering:
     def __len__(self) -> int:
         return len(self._members)
 
-    def _linger(self, sock: socket.socket) -> None:
+    def _linger(self, sock: socket.SocketType) -> None:
         try:
             sock.shutdown(socket.SHUT_WR)
         except OSError:  # the peer is gone: nobody is left to wait for
@@ -145,7 +145,7 @@ class _Lingerer:
 
     __slots__ = ("_bytes_left", "_lingering", "_socket")
 
-    def __init__(self, lingering: Lingering, sock: socket.socket) -> None:
+    def __init__(self, lingering: Lingering, sock: socket.SocketType) -> None:
         self._lingering, self._socket = lingering, sock
         self._bytes_left = LINGER_BYTES
 

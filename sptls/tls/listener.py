@@ -16,9 +16,11 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from sptls.tls.sockets import accept
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from socket import socket
+    from socket import SocketType, socket
 
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
@@ -40,16 +42,17 @@ class TlsListener:
     Hands every connection on the listening socket *sock* to *arrived*, while *has_room*.
     """
 
-    __slots__ = ("_arrived", "_exhausted", "_has_room", "_reactor", "_reading", "_retry", "_socket")
+    __slots__ = ("_arrived", "_exhausted", "_family", "_has_room", "_reactor", "_reading", "_retry", "_socket")
 
     def __init__(
         self,
         reactor: SocketReactor,
         sock: socket,
-        arrived: Callable[[socket, tuple[Any, ...]], None],
+        arrived: Callable[[SocketType, tuple[Any, ...]], None],
         has_room: Callable[[], bool],
     ) -> None:
         self._reactor, self._socket, self._arrived, self._has_room = reactor, sock, arrived, has_room
+        self._family = int(sock.family)
         self._retry: IDelayedCall | None = None
         self._reading = False
         self._exhausted = False  # said already, in this episode
@@ -109,7 +112,7 @@ class TlsListener:
                 self._pause()
                 return False
             try:
-                sock, peer = self._socket.accept()
+                sock, peer = accept(self._socket, self._family)
             except BlockingIOError:
                 return False
             except OSError as error:

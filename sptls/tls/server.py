@@ -11,21 +11,21 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from sptls.interfaces import Hold, IAlpnChallenges, IServerContexts, Refuse
-from sptls.tls.arrival import Arrival
+from sptls.tls.arrival import Arrival, first_look
 from sptls.tls.client_hello import INTERNAL_ERROR, NO_APPLICATION_PROTOCOL, ClientHello
 from sptls.tls.contexts import ServerContext
 from sptls.tls.lingering import Lingering, SocketReactor
 from sptls.tls.listener import TlsListener
+from sptls.tls.openssl import AcceptedConnection
 from sptls.tls.transport import TlsTransport, TransportSurroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from socket import socket
+    from socket import SocketType, socket
 
     from twisted.internet.interfaces import IProtocol
 
@@ -42,6 +42,7 @@ _HELD_SHARE: Final = 0.5
 # Handshakes made in a row when a certificate arrives for which many wait: under 1 ms with ECDSA, 10 with RSA-4096,
 # before the other connections get their turn.
 _RELEASES_PER_TURN: Final = 4
+_DROPPED: Final = "a connection was dropped before its handshake"
 
 
 @attrs.define
@@ -159,13 +160,23 @@ class TlsServer:
             waiting.callback(None)
         return waiting
 
-    def arrived(self, sock: socket, peer: tuple[Any, ...]) -> None:
+    def arrived(self, sock: SocketType, peer: tuple[Any, ...]) -> None:
         """
         Take an accepted connection; nothing that goes wrong with it reaches the listener.
         """
         self.counts.accepted += 1
         self.counts.open += 1
-        sock.setblocking(False)
+        try:
+            hello = first_look(sock)
+            certificate = None if hello is None else answer(hello, self._contexts, self._challenges)
+            if isinstance(certificate, ServerContext):  # nearly always
+                self._hand_over(sock, peer, certificate)
+                return
+        except Exception:  # noqa: BLE001 - said and ended here
+            _log.failure(_DROPPED)
+            if sock.fileno() != -1:
+                self.lingering.reset(sock)
+            return
         arrival = Arrival(self, sock, peer)
         self._try(arrival, arrival.look)
 
@@ -177,7 +188,7 @@ class TlsServer:
         """
         match answer(hello, self._contexts, self._challenges):
             case ServerContext() as certificate:
-                self._hand_over(arrival, certificate)
+                self._hand_over(arrival.hand_over(), arrival.peer, certificate)
             case Hold(name=name):
                 self._hold(arrival, name)
             case Refuse(alert=alert):
@@ -244,15 +255,14 @@ class TlsServer:
             for waiting in empty:
                 waiting.callback(None)
 
-    def _hand_over(self, arrival: Arrival, certificate: ServerContext) -> None:
-        connection = SSL.Connection(certificate.context, arrival.socket)
-        connection.set_accept_state()
+    def _hand_over(self, sock: SocketType, peer: tuple[Any, ...], certificate: ServerContext) -> None:
+        connection = AcceptedConnection(certificate.context, sock.fileno())
         transport = TlsTransport(
             self._surroundings,
-            arrival.hand_over(),
+            sock,
             connection,
             self._protocol_for,
-            peer=arrival.peer,
+            peer=peer,
             certificate=certificate,
             observer=self,
         )
@@ -312,5 +322,5 @@ class TlsServer:
         try:
             call(*args)
         except Exception:  # noqa: BLE001 - said and ended here
-            _log.failure("a connection was dropped before its handshake")
+            _log.failure(_DROPPED)
             arrival.drop()

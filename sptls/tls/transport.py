@@ -22,7 +22,7 @@ from sptls.tls.sockets import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from socket import socket
+    from socket import SocketType
 
     from OpenSSL import SSL
     from twisted.internet.address import IPv4Address, IPv6Address
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sptls.deadlines import DeadlineQueue, Deadlines
     from sptls.tls.contexts import ServerContext
     from sptls.tls.lingering import Lingering, SocketReactor
+    from sptls.tls.openssl import TlsConnection
 
 # Unsent plaintext over which a producer is paused; Twisted's own number.
 BUFFER_BYTES: Final = 65536
@@ -96,22 +97,15 @@ class TlsTransport(TlsDescriptor):
     def __init__(
         self,
         surroundings: TransportSurroundings,
-        sock: socket,
-        connection: SSL.Connection,
+        sock: SocketType,
+        connection: TlsConnection,
         protocol_for: Callable[[bytes], IProtocol | None],
         *,
         peer: tuple[Any, ...] | None = None,
         certificate: ServerContext | None = None,
         observer: TransportObserver | None = None,
     ) -> None:
-        super().__init__(
-            surroundings.reactor,
-            sock,
-            connection,
-            surroundings.handshake_deadline,
-            surroundings.flush_deadline,
-            surroundings.lingering,
-        )
+        super().__init__(surroundings, sock, connection)
         self.alpn = b""
         self.certificate = certificate
         self._protocol_for, self._observer = protocol_for, observer
@@ -136,6 +130,14 @@ class TlsTransport(TlsDescriptor):
         Give what a next connection can resume, while connected.
         """
         return None if self._ended is not None else self._connection.get_session()
+
+    @property
+    def peer_host(self) -> str:
+        """
+        Give the other end's IP address, as the system says it.
+        """
+        host: str = self._peer[0]
+        return host
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         """
@@ -183,6 +185,23 @@ class TlsTransport(TlsDescriptor):
         """
         if self._ended is None:
             self._socket.setsockopt(IPPROTO_TCP, TCP_CORK, True)
+
+    def close_at_once(self) -> bool:
+        """
+        Close as `loseConnection` does, but only if everything is sent; True when it is done, and no more is told of it.
+
+        Spares a protocol that is done with its connection the call from the reactor, later, that it is lost.
+        """
+        if self._out or self._write_is_over():
+            return False
+        producer, self._producer = self._producer, None
+        self.disconnecting = True
+        self._close()
+        if self._ended is None:  # no room for close_notify
+            self.disconnecting, self._producer = False, producer
+            return False
+        self.protocol = None
+        return True
 
     def lose_connection_lingering(self) -> None:
         """
@@ -289,7 +308,7 @@ class TlsTransport(TlsDescriptor):
             self._call(producer.pauseProducing)
 
     def _handshake_completed(self) -> None:
-        self.alpn = self._connection.get_alpn_proto_negotiated()
+        self.alpn = self._connection.agreed_alpn()
         self.protocol = self._protocol_for(self.alpn)
         if self.protocol is None:
             self._lose()

@@ -85,3 +85,13 @@ def test_document_without_its_marks_is_left_alone(document: str) -> None:
     """
     with pytest.raises(ValueError, match="the document must have"):
         replaced(document, "figures")
+
+
+def test_mode_of_two_servers_is_measured_by_the_other_base() -> None:
+    """
+    HTTP/2 is beside Caddy alone.
+    """
+    rounds = {"cold-h2": [{"sptls": 80.0, "Caddy": 100.0}]}
+    run = Run((), dict.fromkeys(SERVERS, "AES"), rounds, dict.fromkeys(SERVERS, 1))
+    assert "| to Caddy | MB |" in mode_table(run, "cold-h2")
+    assert "| Caddy, cold-h2 | 0.85 | 0.80 | met |" == bars_table(run).splitlines()[2]

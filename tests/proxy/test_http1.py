@@ -765,3 +765,17 @@ def test_clients_of_port_443_take_no_place_of_port_80() -> None:
     factory = Http1Factory(stage.gateway, 1)
     Http1(stage.gateway).makeConnection(Wire())
     assert factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)) is not None
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_close_after_the_last_answer(at_once: bool) -> None:
+    """
+    Over TLS a connection whose answer is out is over at once; one whose answer is not keeps its deadline until it is.
+    """
+    stage = Stage()
+    wire = TlsWire()
+    wire.closes_at_once = at_once
+    connection, _ = stage.connect(wire)
+    connection.dataReceived(GET[:-2] + b"Connection: close\r\n\r\n")
+    stage.exchanges[0].answer(OK, b"ok")
+    assert (True, at_once) == (wire.disconnecting, not stage.gateway.connections)

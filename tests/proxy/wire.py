@@ -207,12 +207,22 @@ class TlsWire(Wire):
         self.alpn, self.certificate = b"http/1.1", _Certificate(host.encode())
         self.lingers = False
         self.gathered_from: int | None = None
+        self.closes_at_once = True
 
     def gather_for_close(self) -> None:
         """
         Note how many writes came before.
         """
         self.gathered_from = len(self.writes)
+
+    def close_at_once(self) -> bool:
+        """
+        Close, unless the test says that something is unsent.
+        """
+        if self.closes_at_once:
+            self.producer = None
+            self.disconnecting = True
+        return self.closes_at_once
 
     def lose_connection_lingering(self) -> None:
         """

@@ -4,7 +4,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,9 +15,10 @@ from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from sptls.tls.descriptor import READS_PER_WAKE, RECORD_BYTES, WRITES_PER_WAKE
+from sptls.tls.descriptor import READS_PER_WAKE, WRITES_PER_WAKE
+from sptls.tls.openssl import RECORD_BYTES, TlsConnection
 from sptls.tls.transport import TlsTransport
-from tests.tls.wire import HalfCloseable, Loopback, Recorder, logged
+from tests.tls.wire import HalfCloseable, Loopback, Recorder, drain, fill, logged
 
 if TYPE_CHECKING:
     import trustme
@@ -51,27 +52,6 @@ def echo(protocol: Recorder, data: bytes) -> None:
     Send everything back.
     """
     protocol.tls.write(data)
-
-
-def fill(sock: socket.socket) -> int:
-    """
-    Leave no room in *sock* for a byte; tell how many it took.
-    """
-    filled = 0
-    with suppress(BlockingIOError):
-        while True:
-            filled += sock.send(b"f" * (MEBIBYTE if not filled else 1))
-    return filled
-
-
-def drain(sock: socket.socket, size: int, turn: Callable[[], None] = lambda: None) -> None:
-    """
-    Read *size* bytes off *sock*, and no more.
-    """
-    while size:
-        with suppress(BlockingIOError):
-            size -= len(sock.recv(size))
-        turn()
 
 
 def test_interface(wire: Wire) -> None:
@@ -387,7 +367,7 @@ def test_key_update(wire: Wire) -> None:
     with client, near:
         assert client.stdin is not None
         near.setblocking(False)
-        connection = SSL.Connection(pair.connection.get_context(), near)
+        connection = TlsConnection(pair.connection.get_context(), near)
         connection.set_accept_state()
         TlsTransport(pair.surroundings, near, connection, lambda alpn: protocol).start()
         for line in (b"before\n", b"K\n", b"after\n"):

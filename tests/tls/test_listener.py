@@ -31,13 +31,13 @@ class Scene:
         (self.sock,) = bind(Address("127.0.0.1", 0))
         # Else the kernel keeps clients that say nothing for a while.
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)
-        self.arrived: list[socket.socket] = []
+        self.arrived: list[socket.SocketType] = []
         self.peers: list[tuple[Any, ...]] = []
         self.room = 1000
         self.clients: list[socket.socket] = []
         self.listener = TlsListener(self.pump, self.sock, self._arrived, lambda: len(self.arrived) < self.room)
 
-    def _arrived(self, sock: socket.socket, peer: tuple[Any, ...]) -> None:
+    def _arrived(self, sock: socket.SocketType, peer: tuple[Any, ...]) -> None:
         self.arrived.append(sock)
         self.peers.append(peer)
 

@@ -557,3 +557,18 @@ def test_every_version(scene: Scene) -> None:
     scene.clients.append(TlsClient(scene.connect(), server_name=NAME.wire, version=SSL.TLS1_2_VERSION))
     scene.run(lambda: scene.protocols)
     assert 1 == scene.server.counts.handshakes
+
+
+def test_fault_in_handing_over(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A connection that OpenSSL has no memory for is closed, and counted as closed.
+    """
+
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("sptls.tls.server.AcceptedConnection", fails)
+    client = scene.client()
+    with logged() as events:
+        scene.run(lambda: client.end)
+    assert (1, 0, 1) == (len(events), scene.server.counts.open, scene.server.counts.accepted)

@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 
 from sptls.config import Address
 from sptls.errors import StartError
-from sptls.tls.sockets import address_of, bind
+from sptls.tls.sockets import accept, address_of, bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,3 +133,27 @@ def test_address(name: tuple[str, int], address: IPv4Address | IPv6Address) -> N
     An IPv4 client of a socket for both is an IPv4 client.
     """
     assert address == address_of(name)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_accept(host: str) -> None:
+    """
+    What is accepted does not block, is of the listener's family, and comes with the peer's address.
+    """
+    (sock,) = bind(Address(host, 0))
+    with sock, socket.create_connection(sock.getsockname()[:2], timeout=5) as client:
+        client.send(b"x")
+        sock.setblocking(True)
+        accepted, peer = accept(sock, sock.family)
+        assert (sock.family, client.getsockname(), 0.0) == (accepted.family, peer, accepted.gettimeout())
+        assert b"x" == accepted.recv(9)
+        accepted.close()
+
+
+def test_accept_of_nobody() -> None:
+    """
+    Where nobody waits, it says so as the system does.
+    """
+    (sock,) = bind(Address("127.0.0.1", 0))
+    with sock, pytest.raises(BlockingIOError):
+        accept(sock, sock.family)

@@ -22,7 +22,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from sptls.tls.transport import BUFFER_BYTES, TlsTransport
-from tests.tls.wire import HalfCloseable, Loopback, Recorder
+from tests.tls.wire import HalfCloseable, Loopback, Recorder, drain, fill
 
 if TYPE_CHECKING:
     import trustme
@@ -180,6 +180,7 @@ def test_addresses(wire: Wire) -> None:
     pair, protocol = wire(), Recorder()
     transport = pair.open(protocol)
     peer = transport.getPeer()
+    assert "127.0.0.1" == transport.peer_host
     assert pair.client.sock.getsockname() == (peer.host, peer.port)
     assert pair.client.sock.getpeername() == (transport.getHost().host, transport.getHost().port)
     transport.abortConnection()
@@ -522,3 +523,67 @@ def test_observer_fault(wire: Wire) -> None:
     pair.serve(protocol)
     pair.run(lambda: pair.client.failure)
     assert (ConnectionAborted, 1) == (protocol.why, pair.closed)
+
+
+def test_close_untold(wire: Wire) -> None:
+    """
+    A protocol that is done closes with everything said, and hears no more: it has seen to it itself.
+    """
+    pair, protocol = wire(), Recorder()
+    transport = pair.open(protocol)
+    transport.write(b"last")
+    assert transport.close_at_once()
+    pair.run(lambda: pair.client.end)
+    pair.settle()
+    assert (b"last", "close_notify", 1, []) == (pair.client.received, pair.client.end, pair.closed, protocol.lost)
+    assert (False, False) == (transport.connected, transport.close_at_once())
+
+
+def test_close_at_once_in_the_reactors_call(wire: Wire) -> None:
+    """
+    It may be done with in the very call that brought the request.
+    """
+
+    def answer(protocol: Recorder, data: bytes) -> None:
+        protocol.tls.write(data)
+        assert protocol.tls.close_at_once()
+
+    pair, protocol = wire(), Recorder(answer)
+    pair.open(protocol)
+    pair.client.unsent += b"ping"
+    pair.run(lambda: pair.client.end)
+    assert (b"ping", "close_notify", [], 1) == (pair.client.received, pair.client.end, protocol.lost, pair.closed)
+
+
+def test_close_at_once_with_something_unsent(wire: Wire) -> None:
+    """
+    With bytes that the peer has not taken nothing is done; closing in the ordinary way goes on from there.
+    """
+    pair, protocol = wire(send_buffer=4096, receive_buffer=4096), Recorder()
+    transport = pair.open(protocol)
+    pair.client.reading = False
+    transport.write(b"x" * MEBIBYTE)
+    assert (False, False) == (transport.close_at_once(), transport.disconnecting)
+    transport.loseConnection()
+    pair.client.reading = True
+    pair.run(lambda: pair.client.end)
+    pair.settle()
+    assert (MEBIBYTE, ConnectionDone) == (len(pair.client.received), protocol.why)
+
+
+def test_close_at_once_without_room_for_close_notify(wire: Wire) -> None:
+    """
+    Where even close_notify finds no room, a producer stays registered and the connection open.
+    """
+    pair, protocol = wire(send_buffer=4096, receive_buffer=4096), Recorder()
+    transport = pair.open(protocol)
+    producer = Push()
+    transport.registerProducer(producer, True)
+    filled = fill(pair.near)
+    assert (False, False, True) == (transport.close_at_once(), transport.disconnecting, transport.connected)
+    drain(pair.client.sock, filled)
+    transport.unregisterProducer()
+    transport.loseConnection()
+    pair.run(lambda: pair.client.end)
+    pair.settle()
+    assert (1, ConnectionDone) == (pair.closed, protocol.why)

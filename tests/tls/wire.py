@@ -8,7 +8,7 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import trustme
@@ -28,6 +28,7 @@ from zope.interface import implementer, provider
 
 from sptls.deadlines import Deadlines
 from sptls.tls.lingering import Lingering
+from sptls.tls.openssl import TlsConnection
 from sptls.tls.transport import TlsTransport, TransportObserver, TransportSurroundings
 
 # Loopback delivers at once; a wait is only ever for the kernel's other half.
@@ -325,11 +326,11 @@ class Loopback:
         self.near = near
         server = server_ssl(authority, select)
         if connect:
-            connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD), near)
+            connection = TlsConnection(SSL.Context(SSL.TLS_METHOD), near)
             connection.set_connect_state()
             self.client = TlsClient(far, accept=server)
         else:
-            connection = SSL.Connection(server, near)
+            connection = TlsConnection(server, near)
             connection.set_accept_state()
             self.client = TlsClient(far, version=version, alpn=alpn)
         self.connection = connection
@@ -437,3 +438,24 @@ def server_ssl(authority: trustme.CA, select: SelectAlpn | None = None) -> SSL.C
 
 def _first_offered(connection: SSL.Connection, offered: list[bytes]) -> bytes:
     return offered[0]
+
+
+def fill(sock: socket.socket) -> int:
+    """
+    Leave no room in *sock* for a byte; tell how many it took.
+    """
+    filled = 0
+    with suppress(BlockingIOError):
+        while True:
+            filled += sock.send(b"f" * (1 << 20 if not filled else 1))
+    return filled
+
+
+def drain(sock: socket.socket, size: int, turn: Callable[[], None] = lambda: None) -> None:
+    """
+    Read *size* bytes off *sock*, and no more.
+    """
+    while size:
+        with suppress(BlockingIOError):
+            size -= len(sock.recv(size))
+        turn()

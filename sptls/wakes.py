@@ -1,0 +1,57 @@
+"""
+From epoll straight to what waits: the turn of Twisted's loop that every byte of a client's takes.
+
+Twisted enters a logging context around each call of `doRead` and `doWrite`, which costs nine calls and two dicts, so
+that messages of its old logging (`twisted.python.log.msg`) say what connection they are about. Nothing here uses that:
+`twisted.logger` has its own name for where a message comes from. All else is as in `EPollReactor.doPoll`, and what is
+neither plainly readable nor plainly writable is still Twisted's own to handle.
+"""
+
+from __future__ import annotations
+
+from select import EPOLLIN, EPOLLOUT
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.epollreactor import EPollReactor
+from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = Logger()
+
+# As many as nginx takes at a time; those left over are the first of the next turn.
+_EVENTS_PER_TURN: Final = 512
+
+
+def wake_directly(reactor: Any) -> None:
+    """
+    Have *reactor* do so from now on, if it is the one of Twisted's that this is written for; else leave it alone.
+    """
+    if type(reactor) is EPollReactor:
+        reactor.doIteration = _turn_of(reactor)  # type: ignore[method-assign]  # of this one object
+
+
+def _turn_of(reactor: Any) -> Callable[[float | None], None]:
+    poll, watched = reactor._poller.poll, reactor._selectables  # noqa: SLF001 - what `doPoll` uses
+    wake_carefully = reactor._doReadOrWrite  # noqa: SLF001
+
+    def turn(timeout: float | None) -> None:
+        for number, event in poll(-1 if timeout is None else timeout, _EVENTS_PER_TURN):
+            waiting = watched.get(number)
+            if waiting is None:  # closed by one that was woken before it
+                continue
+            try:
+                if event == EPOLLIN:
+                    why = waiting.doRead()
+                elif event == EPOLLOUT:
+                    why = waiting.doWrite()
+                else:
+                    why = wake_carefully(waiting, number, event)
+            except Exception as error:  # noqa: BLE001 - as Twisted does: it costs this connection and nothing else
+                _log.failure("{waiting} failed", waiting=type(waiting).__name__)
+                why = error
+            if why:
+                reactor._disconnectSelectable(waiting, why, event == EPOLLIN)  # noqa: SLF001
+
+    return turn
