@@ -64,6 +64,7 @@ def main() -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m bench.start", description=__doc__)
     parser.add_argument("--certificates", type=int, default=5000)
+    parser.add_argument("--configured", type=int, default=0, help="names in all, if more than have a certificate")
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--names", type=int, default=1000, help="names that are asked for after the first one")
     parser.add_argument(
@@ -74,10 +75,11 @@ def main() -> None:
         root = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="sptls-start-")))
         ca = ending.enter_context(socket.create_server(("127.0.0.1", 0)))
         names = [f"click{at}.example.com" for at in range(options.certificates)]
-        daemon = _prepare(root, names, ca.getsockname()[1], options.python)
+        more = [f"more{at}.example.org" for at in range(options.configured - options.certificates)]
+        daemon = _prepare(root, names, more, ca.getsockname()[1], options.python)
         runs = [_run(daemon, names, options.names) for _ in range(options.starts)]
         ca.setblocking(False)
-        print(f"{options.certificates} stored certificates, {options.starts} starts, medians")
+        print(f"{len(names)} stored certificates, {len(names) + len(more)} names, {options.starts} starts, medians")
         print(f"from exec to the first handshake: {statistics.median(run.seconds for run in runs):.2f} s")
         print(f"resident then: {statistics.median(run.first_bytes for run in runs) / 1e6:.0f} MB")
         print(
@@ -97,9 +99,10 @@ class Run:
     later_bytes: int
 
 
-def _prepare(root: Path, names: list[str], ca_port: int, python: Path) -> Daemon:
+def _prepare(root: Path, names: list[str], more: list[str], ca_port: int, python: Path) -> Daemon:
     """
-    Make a state directory whose store has a certificate for each of *names*, and a configuration that has them all.
+    Make a state directory whose store has a certificate for each of *names*, and a configuration that has them and
+    *more*.
     """
     directory, port = f"https://127.0.0.1:{ca_port}/directory", free_port()
     state = root / "state"
@@ -112,7 +115,7 @@ def _prepare(root: Path, names: list[str], ca_port: int, python: Path) -> Daemon
     for failure in failures:
         failure.raiseException()
     configuration = root / "sptls.toml"
-    listed = ", ".join(f'"{name}"' for name in names)
+    listed = ", ".join(f'"{name}"' for name in (*names, *more))
     configuration.write_text(f"""
 state_dir = "{state}"
 domains = [{listed}]

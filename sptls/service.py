@@ -197,9 +197,9 @@ class Sptls(Service):
         _log.info("{what}", what=_what(self.config))
         if self._world is not None:
             self._world.announce(self.config)
-        # What lives now lives for ever: the garbage collector need not look at it again.
-        gc.collect()
+        # What lives now lives for ever: the garbage collector, which `tap` disabled, need not look at it again.
         gc.freeze()
+        gc.enable()
         self._supervisor.ready(_what(self.config))
 
     def _start_failed(self, failure: Any) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import atexit
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -215,3 +217,42 @@ def test_sigusr1_goes_to_the_one_before_too(tmp_path: Path) -> None:
     made.stopService()
     made._bound.close()
     assert [signal.SIGUSR1] == seen
+
+
+STARTED = """
+import gc, sys
+from pathlib import Path
+from twisted.internet import reactor
+from sptls import service
+from sptls.config import AcmeConfig, Address, Config, DomainConfig, ListenConfig
+from sptls.names import HostName
+from sptls.startup import ProcessSettings
+
+gc.disable()
+name = HostName("click.example.com")
+listen = ListenConfig(https=(Address("127.0.0.1", 0),), http=(), admin=None, default_name=name)
+config = Config((DomainConfig(name),), Path(sys.argv[1]), listen, acme=AcmeConfig(directory="internal"))
+made = service.make(reactor, ProcessSettings(), config)
+
+def started(_):
+    print(gc.isenabled(), gc.get_freeze_count() > 0)
+    reactor.stop()
+
+def start():
+    made.startService()
+    made._starting.addCallback(started)
+
+reactor.callWhenRunning(start)
+reactor.addSystemEventTrigger("before", "shutdown", made.stopService)
+reactor.run()
+"""
+
+
+def test_started_service_collects_garbage_but_not_what_the_start_made(tmp_path: Path) -> None:
+    """
+    The collector that the start did without is on, and what there is already is none of its business.
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", STARTED, str(tmp_path / "state")], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "True True\n" == ran.stdout, ran.stderr

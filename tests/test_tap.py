@@ -4,6 +4,7 @@ Tests for `sptls.tap`: the words of the command line, and how faults end the sta
 
 from __future__ import annotations
 
+import gc
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,15 @@ def _hang_up() -> Iterator[None]:
     before = signal.getsignal(signal.SIGHUP)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture(autouse=True)
+def _collecting() -> Iterator[None]:
+    """
+    Enable the garbage collector again, which a start does without.
+    """
+    yield
+    gc.enable()
 
 
 def _parsed(*words: str) -> Options:
@@ -106,3 +116,15 @@ def test_demo_refuses_what_it_decides_itself(capsys: pytest.CaptureFixture[str])
         makeService(options)
     said = capsys.readouterr().err
     assert (2, True, True) == (raised.value.code, "--contact" in said, "--renew-only" in said)
+
+
+def test_start_does_without_the_garbage_collector(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    It is off while everything is made, until the service turns it on.
+    """
+    options = _parsed("--domain", "not a name")
+    options.parent = TWISTD
+    with pytest.raises(SystemExit):
+        makeService(options)
+    assert not gc.isenabled()
+    assert "not a name" in capsys.readouterr().err

@@ -154,8 +154,9 @@ class ServedCertificates:
         Serve exactly *domains* from now on; names that stay keep their certificates, failures and contexts.
         """
         before, entries = self._entries, []
+        has_any = bool(len(before))  # at the start there is none, and there may be 100,000 domains
         for domain in domains:
-            old = self._entry(domain.name) or _Entry(domain.name, ordered=True)
+            old = (has_any and self._entry(domain.name)) or _Entry(domain.name, ordered=True)
             old.ordered = domain.certificate is None
             entries.append((domain.name, old))
         self._entries = NameTable(entries)
