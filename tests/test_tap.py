@@ -123,7 +123,7 @@ def test_start_does_without_the_garbage_collector(capsys: pytest.CaptureFixture[
     It is off while everything is made, until the service turns it on.
     """
     options = _parsed("--domain", "not a name")
-    options.parent = TWISTD
+    options.parent = TWISTD  # type: ignore[assignment] # what of it is read
     with pytest.raises(SystemExit):
         makeService(options)
     assert not gc.isenabled()

@@ -22,7 +22,8 @@ from tests.acme_front.faults import (
 )
 from tests.acme_front.front import Front, _Unverified, running_front
 from tests.acme_front.reactor import SkippingReactor, running_reactor
-from tests.pebble.pebble import Pebble, Settings, free_ports, is_installed, running
+from tests.pebble.pebble import Pebble, Settings, is_installed, running
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.pebble
 

@@ -17,7 +17,8 @@ import pytest
 
 from sptls.certs.store_reader import read_store
 from tests.cli.conftest import Site
-from tests.e2e.daemon import free_ports, until
+from tests.e2e.daemon import until
+from tests.ports import free_ports
 
 PROGRAM = "from sptls.cli.main import main; main()"
 

@@ -24,7 +24,7 @@ from sptls.demo.child import Child
 from sptls.demo.pebble import DemoPebble
 from sptls.demo.tracking_service import DemoTrackingService
 from sptls.errors import StartError
-from tests.pebble.pebble import free_ports
+from tests.ports import free_ports
 
 
 class Input(Protocol):

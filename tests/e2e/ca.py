@@ -17,7 +17,8 @@ import attrs
 from cryptography import x509
 
 from tests.e2e.daemon import Launcher, connect
-from tests.pebble.pebble import Pebble, Ports, Settings, free_ports, running
+from tests.pebble.pebble import Pebble, Ports, Settings, running
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

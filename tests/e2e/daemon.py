@@ -21,22 +21,13 @@ from typing import Any, TypeVar
 
 import attrs
 
+from tests.ports import free_ports
+
 T = TypeVar("T")
 
 TWISTD = str(Path(sys.executable).with_name("twistd"))
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
-
-
-def free_ports(count: int) -> list[int]:
-    """
-    Give *count* loopback ports that are free now.
-    """
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def until(look: Callable[[], T | None], what: str, seconds: float = START_SECONDS) -> T:

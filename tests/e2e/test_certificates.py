@@ -13,8 +13,9 @@ import pytest
 
 from tests.e2e.ca import Ca, certificate, domains, refusal, running_ca, sans
 from tests.e2e.conftest import need_pebble
-from tests.e2e.daemon import Daemon, Launcher, free_ports, http_get, https_get, until
+from tests.e2e.daemon import Daemon, Launcher, http_get, https_get, until
 from tests.e2e.stored import forget, look
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from tests.e2e.ca import Ca, certificate, domains
 from tests.e2e.conftest import own_domain
-from tests.e2e.daemon import Launcher, free_ports, until
+from tests.e2e.daemon import Launcher, until
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.pebble]
 

@@ -14,9 +14,10 @@ import trustme
 
 from tests.e2e.ca import Ca, certificate, domains, refusal, running_ca, sans
 from tests.e2e.conftest import CLICK, need_pebble, own_domain
-from tests.e2e.daemon import Daemon, Launcher, free_ports, https_get, until
+from tests.e2e.daemon import Daemon, Launcher, https_get, until
 from tests.e2e.stored import look
 from tests.pebble.pebble import Ports
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,8 @@ from tests.acme_front.front import Front, running_front
 from tests.acme_front.reactor import SkippingReactor, running_reactor
 from tests.faults.doubles import Tokens, WatchedAgent
 from tests.faults.world import World
-from tests.pebble.pebble import Pebble, Settings, free_ports, is_installed, running
+from tests.pebble.pebble import Pebble, Settings, is_installed, running
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

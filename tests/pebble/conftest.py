@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 import pytest
 
-from tests.pebble.pebble import Pebble, Settings, free_ports, is_installed, running
+from tests.pebble.pebble import Pebble, Settings, is_installed, running
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

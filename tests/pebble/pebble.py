@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 import trustme
+
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -160,17 +161,6 @@ def dns_argv(ports: Ports) -> list[str]:
     off = ["-http01", "", "-https01", "", "-tlsalpn01", ""]
     listen = ["-dns01", f"{HOST}:{ports.dns}", "-management", f"{HOST}:{ports.dns_management}"]
     return ["pebble-challtestsrv", "-defaultIPv4", HOST, "-defaultIPv6", "", *off, *listen]
-
-
-def free_ports(count: int) -> list[int]:
-    """
-    Give *count* different ports of 127.0.0.1 that nobody listens on now.
-    """
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from tests.pebble.conftest import Ca
-from tests.pebble.pebble import Ports, Settings, free_ports, is_installed, running
+from tests.pebble.pebble import Ports, Settings, is_installed, running
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from pathlib import Path

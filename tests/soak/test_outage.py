@@ -5,9 +5,10 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.e2e.ca import certificate, domains, refusal, running_ca
-from tests.e2e.daemon import free_ports, until
+from tests.e2e.daemon import until
 from tests.e2e.traffic import traffic
 from tests.pebble.pebble import Ports
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
