@@ -110,7 +110,7 @@ def server_context(
     """
     Build the context that serves *bundle* and takes the first of *alpn* that a client offers.
 
-    The groups are OpenSSL's own: X25519MLKEM768 where it has it (3.5), X25519, P-256 and more.
+    The groups are X25519MLKEM768 where OpenSSL has it (3.5), X25519, P-256 and P-384.
 
     Raises:
         BadCertificate: the key or a certificate can't be read, or the key is of another certificate.
@@ -128,6 +128,7 @@ def server_context(
     # RFC 7301 §3.2 and nginx answer no overlap with the alert no_application_protocol. Here that would lose a click: a
     # client that offers http/1.0 only, or a name that we don't know, speaks HTTP/1.1 all the same.
     openssl.prefer(context, alpn)
+    openssl.limit_groups(context)
     _use_certificate(context, bundle)
     return ServerContext(context, NameTable((name, name) for name in bundle.names))
 

@@ -149,6 +149,21 @@ def prefer(context: SSL.Context, protocols: tuple[bytes, ...]) -> None:
     _lib.SSL_CTX_set_alpn_select_cb(context._context, _selection(protocols), _ffi.NULL)  # noqa: SLF001
 
 
+# Mozilla's recommendations for servers: X448, P-521 and finite fields cost much and give clients of mail nothing. In
+# the order of preference; a slash parts those for which a client is asked once more (SSL_CTX_set1_groups_list(3)).
+_GROUPS: Final = b"X25519MLKEM768 / X25519:P-256 / P-384"
+_GROUPS_BEFORE_3_5: Final = b"X25519:P-256:P-384"
+
+
+def limit_groups(context: SSL.Context) -> None:
+    """
+    Have *context* exchange keys in the groups alone that are strong and common, the post-quantum one where there is it.
+    """
+    if _lib.SSL_CTX_set1_curves_list(context._context, _GROUPS) != 1:  # noqa: SLF001
+        _lib.ERR_clear_error()  # or a connection takes it for its own
+        _lib.SSL_CTX_set1_curves_list(context._context, _GROUPS_BEFORE_3_5)  # noqa: SLF001
+
+
 @lru_cache(maxsize=8)  # and kept: OpenSSL keeps none of it alive
 def _selection(protocols: tuple[bytes, ...]) -> Any:
     """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 import trustme
+from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 from twisted.internet._sslverify import IOpenSSLTrustRoot
 from twisted.internet.ssl import CertificateOptions, optionsForClientTLS
@@ -18,6 +19,7 @@ from zope.interface.verify import verifyObject
 from sptls.certs.bundle import CertificateBundle
 from sptls.errors import BadCertificate, StartError
 from sptls.names import HostName
+from sptls.tls import openssl
 from sptls.tls.contexts import TICKET_KEYS_SECONDS, ContextCache, client_trust, server_context
 from tests.tls.handshakes import client_context, shake_hands
 
@@ -119,6 +121,51 @@ def test_post_quantum(bundle: CertificateBundle) -> None:
     The hybrid group is agreed on with a client that has it.
     """
     assert shake_hands(server_context(bundle, "modern").context).client.get_group_name() == "X25519MLKEM768"
+
+
+@pytest.mark.skipif(SSL.OPENSSL_VERSION_NUMBER < 0x30500000, reason="OpenSSL has the group since 3.5")
+def test_post_quantum_is_preferred(bundle: CertificateBundle) -> None:
+    """
+    A client that can do it, but has guessed another, is asked once more.
+    """
+    client = _with_groups(b"X25519:X25519MLKEM768")
+    assert shake_hands(server_context(bundle, "modern").context, client).client.get_group_name() == "X25519MLKEM768"
+
+
+@pytest.mark.parametrize(("group", "name"), [(b"X25519", "x25519"), (b"P-256", "secp256r1"), (b"P-384", "secp384r1")])
+def test_groups(bundle: CertificateBundle, group: bytes, name: str) -> None:
+    """
+    What common clients have is agreed on.
+    """
+    handshake = shake_hands(server_context(bundle, "intermediate").context, _with_groups(group))
+    assert name == handshake.client.get_group_name()
+
+
+@every_policy
+@pytest.mark.parametrize("group", [b"X448", b"P-521", b"ffdhe2048"])
+def test_other_groups(bundle: CertificateBundle, policy: TlsPolicy, group: bytes) -> None:
+    """
+    What is not recommended is refused.
+    """
+    with pytest.raises(SSL.Error, match=r"handshake failure|no suitable"):
+        shake_hands(server_context(bundle, policy).context, _with_groups(group))
+
+
+def test_groups_of_an_older_openssl(bundle: CertificateBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where the post-quantum group is unknown, the others are offered, and no error is left for a connection to find.
+    """
+    monkeypatch.setattr(openssl, "_GROUPS", b"Unheard / X25519")
+    context = server_context(bundle, "intermediate").context
+    assert "x25519" == shake_hands(context).client.get_group_name()
+    with pytest.raises(SSL.Error):
+        shake_hands(context, _with_groups(b"P-521"))
+
+
+def _with_groups(groups: bytes) -> SSL.Context:
+    context = client_context()
+    assert 1 == Binding.lib.SSL_CTX_set1_curves_list(context._context, groups)
+    return context
 
 
 @pytest.mark.parametrize(
