@@ -1,50 +1,78 @@
 """
-A look at a name's DNS, from here: before an order where the configuration makes it a gate, otherwise after a failure.
+The self-check: a name seen from here, before an order where the configuration makes it a gate, else after a failure.
 
-Asks for A, AAAA and CAA by twisted.names, which is imported when the first name is looked at; `certs.precheck_rules`
-says what the answers mean. An order that succeeds costs no look unless ``acme.precheck`` is ``require``: what the DNS
-says a second after a failure explains it as well. Nothing that goes wrong with a look hinders an order.
+Looks at A, AAAA and CAA (`dns_questions`), then asks for our own challenge answers at the addresses that came
+(`reaching`); `certs.precheck_rules` and `certs.reach_rules` say what it means. An order that succeeds costs no look
+unless ``acme.precheck`` is ``require``: what is seen a second after a failure explains it as well. Nothing that goes
+wrong with a look hinders an order.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 
 from sptls.certs import precheck_rules as rules
+from sptls.certs import reach_rules
+from sptls.certs.diagnose import diagnose
+from sptls.certs.diagnosis import joined
+from sptls.certs.learnt_addresses import LearntAddresses
 from sptls.config import INTERNAL_DIRECTORY
+from sptls.dns_questions import QUESTIONS_SECONDS, Dns, servers
 from sptls.errors import IssuanceFailed, OrderCancelled, PrecheckFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from sptls.certs.diagnosis import Finding
     from sptls.config import AcmeConfig
     from sptls.interfaces import IAcmeRecords
     from sptls.names import HostName
+    from sptls.reaching import Reach
+
+    # Told of a failure: the name, the CA's directory, the diagnosis' code, and what was seen.
+    Failed = Callable[[HostName, str, str, rules.Seen | None], object]
+
+T = TypeVar("T")
 
 _log = Logger()
 
-# For all questions together; less than a stop waits for what runs.
-LOOK_SECONDS: Final = 4.0
-# Each server is asked once with each of these.
-_ASK_SECONDS: Final = (1, 2)
-_RESOLV_CONF: Final = Path("/etc/resolv.conf")
-# RFC 8659 §4; twisted.names has no name for it.
-_CAA: Final = 257
+# For a whole look, DNS and answers; less than a stop waits for what runs.
+LOOK_SECONDS: Final = QUESTIONS_SECONDS
+
+
+@attrs.frozen
+class Check:
+    """
+    What a look saw (None: nothing in time), what each address answered, and what is wrong.
+    """
+
+    seen: rules.Seen | None = None
+    reached: tuple[reach_rules.Reached, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 class Precheck:
     """
     Looks at names for *cas*, as each of them is configured; *records* has the accounts that CAA records may name.
+
+    *reach* asks for our answers; `failed` hears of each failure that was looked into.
     """
 
-    def __init__(self, reactor: Any, records: IAcmeRecords, cas: Iterable[AcmeConfig]) -> None:
-        self._reactor, self._records = reactor, records
+    def __init__(
+        self,
+        reactor: Any,
+        records: IAcmeRecords,
+        cas: Iterable[AcmeConfig],
+        reach: Reach,
+    ) -> None:
+        self._reactor, self._records, self._reach = reactor, records, reach
+        self.failed: Failed = lambda *_: None
+        self.learnt = LearntAddresses()
         self._cas: dict[str, AcmeConfig] = {}
         self.configure(cas)
 
@@ -65,7 +93,7 @@ class Precheck:
         if acme is None or acme.precheck != "require":
             return
         try:
-            findings = await self._look(name, acme)
+            findings = (await self._check(name, acme)).findings
         except CancelledError:
             raise IssuanceFailed(OrderCancelled()) from None
         if any(finding.is_fatal for finding in findings):
@@ -78,118 +106,89 @@ class Precheck:
         acme = self._cas.get(directory)
         if acme is None or acme.precheck == "off" or not rules.concerns_name(error):
             return ()
-        return await self._look(name, acme)
+        self.learnt.failed(name)
+        check = await self._check(name, acme)
+        self.failed(name, directory, joined(diagnose(error), check.findings).code, check.seen)
+        return check.findings
 
-    async def _look(self, name: HostName, acme: AcmeConfig) -> tuple[Finding, ...]:
+    async def examine(self, name: HostName, directory: str) -> Check | None:
+        """
+        Give all that can be seen of *name* now, for people; None where *directory*'s CA is none that is looked for.
+        """
+        acme = self._cas.get(directory)
+        return None if acme is None or acme.precheck == "off" else await self._check(name, acme)
+
+    async def look(
+        self, name: HostName, directory: str, *, with_caa: bool
+    ) -> tuple[rules.Seen, Sequence[Finding]] | None:
+        """
+        Give what the DNS says of *name* now, and what that means for an order at *directory*'s CA; None for nothing.
+        """
+        acme = self._cas.get(directory)
+        if acme is None or acme.precheck == "off":
+            return None
+        seen = await self._bounded(name, self._see(name, acme, with_caa=with_caa))
+        return None if seen is None else (seen, rules.judge(seen, await self._ours(acme)))
+
+    async def _check(self, name: HostName, acme: AcmeConfig) -> Check:
         """
         Look at *name*; without an answer in time, or with a fault here, nothing is found.
         """
-        looking = Deferred.fromCoroutine(self._ask_all(name, acme))
+        until = self._reactor.seconds() + LOOK_SECONDS
+        seen = await self._bounded(name, self._see(name, acme, with_caa=True))
+        if seen is None:
+            return Check()
+        left = until - self._reactor.seconds()
+        reached = await self._reach.ask(name, seen.addresses, acme.challenges, left)
+        here = reach_rules.came_back(reached)
+        self.learnt.lead_here(here, self._reactor.seconds())
+        ours = await self._bounded(name, self._ours(acme, here))
+        if ours is not None and reach_rules.is_telling(reached):
+            ours = attrs.evolve(ours, learnt=frozenset())
+        found = () if ours is None else rules.judge(seen, ours)
+        return Check(seen, reached, (*found, *reach_rules.findings(reached, acme.addresses)))
+
+    async def _bounded(self, name: HostName, work: Coroutine[Deferred[Any], Any, T]) -> T | None:
+        """
+        Give what *work* comes to, or None.
+        """
         try:
-            return await looking.addTimeout(LOOK_SECONDS, self._reactor)
+            return await Deferred.fromCoroutine(work).addTimeout(LOOK_SECONDS, self._reactor)
         except CancelledError:
             raise
         except DeferredTimeoutError:
-            return ()
+            return None
         except Exception:  # noqa: BLE001 - advice only: whatever it is, the order goes on
-            _log.failure("{name}: its DNS could not be looked at", name=name)
-            return ()
+            _log.failure("{name}: it could not be looked at", name=name)
+            return None
 
-    async def _ask_all(self, name: HostName, acme: AcmeConfig) -> tuple[Finding, ...]:
+    async def _see(self, name: HostName, acme: AcmeConfig, *, with_caa: bool) -> rules.Seen:
+        """
+        Ask for *name*'s records; and, where nobody has said which addresses are ours, for those of names that were.
+        """
+        caa_names = rules.caa_names(name) if with_caa else ()
+        learning = () if acme.addresses or not with_caa else self.learnt.names_to_ask(self._reactor.seconds())
+        ipv4, ipv6, *others = await Dns(self._reactor, servers(acme)).ask(
+            [
+                (name.text, "A"),
+                (name.text, "AAAA"),
+                *((each, "CAA") for each in caa_names),
+                *((each.text, kind) for each in learning for kind in ("A", "AAAA")),
+            ]
+        )
+        caa, known = others[: len(caa_names)], others[len(caa_names) :]
+        self.learnt.lead_here((address for one in known for address in one.addresses), self._reactor.seconds())
+        return rules.Seen(ipv4, ipv6, tuple(caa))
+
+    async def _ours(self, acme: AcmeConfig, here: frozenset[str] = frozenset()) -> rules.Ours:
+        """
+        Give what answers are compared with; *here* are addresses at which this proxy has just answered.
+        """
         account = await self._records.account(acme.directory)
-        ours = rules.Ours(
-            frozenset(acme.addresses),
+        return rules.Ours(
+            frozenset((*acme.addresses, *here)) if acme.addresses else frozenset(),
             rules.ca_domains(acme.directory),
             "" if account is None else account.url,
             acme.challenges,
+            self.learnt.known(self._reactor.seconds()),
         )
-        dns = Dns(self._reactor, _servers(acme))
-        ipv4, ipv6, *caa = await dns.ask(
-            [(name.text, "A"), (name.text, "AAAA"), *((each, "CAA") for each in rules.caa_names(name))]
-        )
-        return rules.judge(ipv4, ipv6, caa, ours)
-
-
-class Dns:
-    """
-    Asks recursive *servers* (hosts and ports).
-    """
-
-    def __init__(self, reactor: Any, servers: Sequence[tuple[str, int]]) -> None:
-        # Ten milliseconds and two megabytes that most restarts don't need.
-        from twisted.names import client
-
-        self._resolver: Any = client.Resolver(servers=list(servers), timeout=_ASK_SECONDS, reactor=reactor)
-
-    async def ask(self, questions: Sequence[tuple[str, str]]) -> list[rules.Answer]:
-        """
-        Give the answer to each of *questions*, names and types.
-        """
-        try:
-            asking = [Deferred.fromCoroutine(self._ask(name, kind)) for name, kind in questions]
-            # Cancelled it cancels all of them; gatherResults would make another error of that.
-            return [_given(*answer) for answer in await DeferredList(asking, consumeErrors=True)]
-        finally:
-            for connection in tuple(self._resolver.connections):
-                connection.transport.loseConnection()
-
-    async def _ask(self, name: str, kind: str) -> rules.Answer:
-        from twisted.names import dns
-
-        query = dns.Query(name, {"A": dns.A, "AAAA": dns.AAAA, "CAA": _CAA}[kind], dns.IN)
-        try:
-            message = await self._resolver.queryUDP([query])
-            if message.trunc:
-                message = await self._resolver.queryTCP([query], int(LOOK_SECONDS))
-        except CancelledError:
-            raise
-        except Exception:  # noqa: BLE001 - time is up, no route, nobody listens: it is all the same
-            return rules.Answer("silent")
-        return _answer(message)
-
-
-def _given(is_given: bool, result: Any) -> rules.Answer:
-    if not is_given:
-        result.raiseException()
-    answer: rules.Answer = result
-    return answer
-
-
-def _answer(message: Any) -> rules.Answer:
-    """
-    Give what a DNS *message* says.
-    """
-    from twisted.names import dns
-
-    if message.rCode not in {dns.OK, dns.ENAME}:
-        return rules.Answer("failed")
-    addresses, aliases, caa = [], [], []
-    for record in message.answers:
-        if record.type in {dns.A, dns.AAAA}:
-            payload: Any = record.payload
-            addresses.append(payload.dottedQuad() if record.type == dns.A else _ipv6(payload.address))
-        elif record.type == dns.CNAME:
-            aliases.append(str(record.payload.name))
-        elif record.type == _CAA:
-            caa.append(rules.caa_of(record.payload.data))
-    outcome: rules.Outcome = "nxdomain" if message.rCode == dns.ENAME else "found"
-    return rules.Answer(outcome, tuple(addresses), tuple(aliases), tuple(one for one in caa if one is not None))
-
-
-def _ipv6(packed: bytes) -> str:
-    from ipaddress import IPv6Address
-
-    return str(IPv6Address(packed))
-
-
-def _servers(acme: AcmeConfig) -> tuple[tuple[str, int], ...]:
-    """
-    Give the servers to ask: the one that is configured, or the system's.
-    """
-    if acme.resolver is not None:
-        return ((acme.resolver.host, acme.resolver.port),)
-    try:
-        text = _RESOLV_CONF.read_text("utf-8", "replace")  # a few lines
-    except OSError:
-        text = ""
-    return rules.name_servers(text)

@@ -4,85 +4,52 @@ Tests for `sptls.precheck`, against a DNS server in this process, over loopback.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
 import pytest
-from twisted.internet.defer import Deferred
-from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import DatagramProtocol, Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import LogLevel, capturedLogs
 from twisted.names import dns
-from twisted.python.failure import Failure
 
-from sptls import precheck
+from sptls import dns_questions, precheck
 from sptls.certs.attempts import Look
+from sptls.certs.dns_watch import DnsLook
+from sptls.certs.precheck_rules import Seen
+from sptls.certs.reach_rules import HTTP_01
 from sptls.certs.records import AccountRecord
 from sptls.config import AcmeConfig, Address, PrecheckMode
 from sptls.errors import AcmeProblem, AcmeUnreachable, IssuanceFailed, OrderCancelled, PrecheckFailed
 from sptls.names import HostName
 from sptls.precheck import Precheck
+from sptls.proxy.http01 import Http01Responder
+from sptls.reaching import Reach
+from tests.dns_zone import TRUNCATED, Turning, Zone, turning
 
 CA = "https://acme-v02.api.letsencrypt.org/directory"
-NAME = HostName("click.example.com")
+NAME, OTHER = HostName("click.example.com"), HostName("other.example.org")
 REFUSED = IssuanceFailed(AcmeProblem(400, "connection", "Connection refused"), 1)
 ACCOUNT = "https://ca.example/acct/1"
-TRUNCATED = -1
 
 
-class Zone(DatagramProtocol):
+class Web(Protocol):
     """
-    A DNS server over UDP: *records* by name and type; a number is a response code, None no answer at all.
+    A server on the port for http-01: this proxy's with *tokens*, another one without.
     """
 
-    def __init__(self) -> None:
-        self.records: dict[tuple[str, int], list[Any] | int | None] = {}
-        self.asked: list[tuple[str, int]] = []
-
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:  # noqa: N802 - Twisted's name
-        """
-        Answer.
-        """
-        content = self.answer(datagram)
-        if content is not None:
-            transport: Any = self.transport
-            transport.write(content, addr)
-
-    def answer(self, datagram: bytes, *, is_whole: bool = False) -> bytes | None:
-        """
-        Give the answer to a question; with *is_whole* one that is never truncated.
-        """
-        message = dns.Message()
-        message.fromStr(datagram)
-        (query,) = message.queries
-        key = (str(query.name), query.type)
-        self.asked.append(key)
-        found = self.records.get(key, [])
-        if found is None:
-            return None
-        message.answer, message.rCode = 1, found if isinstance(found, int) and found != TRUNCATED else dns.OK
-        message.trunc = found == TRUNCATED and not is_whole
-        if found == TRUNCATED and is_whole:
-            found = [dns.Record_A("192.0.2.1")]
-        for payload in found if isinstance(found, list) else ():
-            kind = getattr(payload, "TYPE", None) or 257
-            message.answers.append(dns.RRHeader(str(query.name), kind, payload=payload))
-        return message.toStr()
-
-
-class _OverTcp(dns.DNSProtocol):
-    def __init__(self, zone: Zone) -> None:
-        super().__init__(None)  # type: ignore[no-untyped-call]
-        self._zone = zone
+    def __init__(self, tokens: Any) -> None:
+        self._tokens = tokens
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
-        content = self._zone.answer(data[2:], is_whole=True)
-        assert content is not None
+        """
+        Answer, and close.
+        """
+        found = self._tokens.get(data.split(b" ")[1].rpartition(b"/")[2].decode())
+        content = b"HTTP/1.1 404 Not Found\r\n\r\n" if found is None else b"HTTP/1.1 200 OK\r\n\r\n" + found.encode()
         transport: Any = self.transport
-        transport.write(len(content).to_bytes(2, "big") + content)
+        transport.write(content)
+        transport.loseConnection()
 
 
 class Accounts:
@@ -104,54 +71,50 @@ class Accounts:
 @attrs.define
 class Scene:
     """
-    A look at names with a DNS server of the test's own.
+    A look at names with a DNS server of the test's own; *told* are the failures that were looked into.
     """
 
-    reactor: Any
+    turning: Turning
     zone: Zone
     port: int
     accounts: Any = attrs.field(factory=Accounts)
+    http01: Http01Responder = attrs.field(factory=Http01Responder)
+    told: list[Any] = attrs.field(factory=list)
+    web_port: int = 0
+    leads: list[str] = attrs.field(factory=list)
 
     def precheck(self, mode: PrecheckMode = "advise", **more: Any) -> Precheck:
         """
-        Give one that asks the zone.
+        Give one that asks the zone, and the servers that `serve` has started.
         """
         acme = AcmeConfig(
             CA, precheck=mode, resolver=Address("127.0.0.1", self.port), addresses=("192.0.2.1", "2001:db8::1")
         )
-        return Precheck(self.reactor, self.accounts, [attrs.evolve(acme, **more)])
+        reach = Reach(
+            self.turning.reactor,
+            [self.http01],
+            ports={HTTP_01: self.web_port},
+            may_ask=lambda address: self.web_port > 0 and address.startswith("127."),
+        )
+        made = Precheck(self.turning.reactor, self.accounts, [attrs.evolve(acme, **more)], reach)
+        made.failed = lambda *failed: self.told.append(failed)
+        return made
 
-    def begin(self, coroutine: Coroutine[Any, Any, Any]) -> tuple[Deferred[Any], list[Any]]:
+    def serve(self, address: str, *, is_ours: bool) -> None:
         """
-        Begin *coroutine*; what it comes to is put into the list.
+        Have this proxy, or another server, answer at *address*, where the name leads to from now on as well.
         """
-        ended: list[Any] = []
-        running = Deferred.fromCoroutine(coroutine)
-        running.addBoth(ended.append)
-        return running, ended
-
-    def turn(self, until: Callable[[], object]) -> None:
-        """
-        Turn the reactor.
-        """
-        end = time.monotonic() + 20
-        while not until():
-            assert time.monotonic() < end
-            self.reactor.iterate(0.01)
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """
-        Give what *coroutine* comes to.
-        """
-        _, ended = self.begin(coroutine)
-        self.turn(lambda: ended)
-        return ended[0]
+        factory: Any = Factory.forProtocol(lambda: Web(self.http01.tokens if is_ours else {}))
+        listening = self.turning.reactor.listenTCP(self.web_port, factory, interface=address)
+        self.web_port = listening.getHost().port
+        self.leads.append(address)
+        self.zone.records[NAME.text, dns.A] = [dns.Record_A(one) for one in self.leads]
 
     def explained(self, precheck: Precheck) -> list[str]:
         """
         Give the codes of what explains a refused connection.
         """
-        return [finding.diagnosis.code for finding in self.run(precheck.explain(NAME, CA, REFUSED))]
+        return [finding.diagnosis.code for finding in self.turning.run(precheck.explain(NAME, CA, REFUSED))]
 
 
 @pytest.fixture
@@ -159,31 +122,21 @@ def scene() -> Iterator[Scene]:
     """
     Give one in which the name leads here, and nothing else is in the DNS.
     """
-    reactor: Any = EPollReactor()
-    zone = Zone()
-    factory: Any = Factory()
-    factory.buildProtocol = lambda _: _OverTcp(zone)
-    tcp = reactor.listenTCP(0, factory, interface="127.0.0.1")
-    port = tcp.getHost().port
-    reactor.listenUDP(port, zone, interface="127.0.0.1")
-    zone.records[NAME.text, dns.A] = [dns.Record_A("192.0.2.1")]
-    yield Scene(reactor, zone, port)
-    for _ in range(3):  # ports that were closed are, a turn later
-        reactor.iterate(0)
-    for selectable in reactor.removeAll():
-        selectable.connectionLost(Failure(ConnectionDone()))
-    for call in reactor.getDelayedCalls():
-        call.cancel()
-    reactor._poller.close()
+    with turning() as turned:
+        zone = Zone()
+        zone.records[NAME.text, dns.A] = [dns.Record_A("192.0.2.1")]
+        yield Scene(turned, zone, turned.serve(zone))
 
 
 def test_it_is_a_look() -> None:
     """
-    What attempts ask for.
+    What attempts ask for, and what the watch does.
     """
     accounts: Any = Accounts()
-    look: Look = Precheck(None, accounts, [])
+    look: Look = Precheck(None, accounts, [], Reach(None))
+    watched: DnsLook = Precheck(None, accounts, [], Reach(None))
     assert look
+    assert watched
 
 
 def test_name_that_leads_here_has_nothing_to_explain(scene: Scene) -> None:
@@ -227,7 +180,7 @@ def test_only_failures_of_the_name_are_looked_into(scene: Scene) -> None:
     Nor any where it is off, nor those of the internal CA.
     """
     outage = IssuanceFailed(AcmeUnreachable("newOrder", "refused"))
-    assert () == scene.run(scene.precheck().explain(NAME, CA, outage))
+    assert () == scene.turning.run(scene.precheck().explain(NAME, CA, outage))
     assert [] == scene.explained(scene.precheck("off"))
     assert [] == scene.explained(scene.precheck(directory="internal"))
     assert [] == scene.zone.asked
@@ -238,9 +191,9 @@ def test_order_in_vain_is_refused_where_that_is_required(scene: Scene) -> None:
     And no other one.
     """
     required = scene.precheck("require")
-    assert None is scene.run(required.gate(NAME, CA))
+    assert None is scene.turning.run(required.gate(NAME, CA))
     scene.zone.records[NAME.text, dns.A] = [dns.Record_A("198.51.100.1")]
-    failure = scene.run(required.gate(NAME, CA))
+    failure = scene.turning.run(required.gate(NAME, CA))
     assert (IssuanceFailed, PrecheckFailed) == (failure.type, type(failure.value.cause))
     assert "198.51.100.1" in str(failure.value)
 
@@ -250,14 +203,14 @@ def test_doubt_lets_an_order_begin(scene: Scene) -> None:
     A DNS server that fails here may well answer the CA.
     """
     scene.zone.records[NAME.text, dns.A] = scene.zone.records[NAME.text, dns.AAAA] = dns.ESERVER
-    assert None is scene.run(scene.precheck("require").gate(NAME, CA))
+    assert None is scene.turning.run(scene.precheck("require").gate(NAME, CA))
 
 
 def test_advice_does_not_look_before_an_order(scene: Scene) -> None:
     """
     A success costs no question.
     """
-    assert None is scene.run(scene.precheck().gate(NAME, CA))
+    assert None is scene.turning.run(scene.precheck().gate(NAME, CA))
     assert [] == scene.zone.asked
 
 
@@ -268,7 +221,7 @@ def test_silence_is_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(precheck, "LOOK_SECONDS", 0.05)
     scene.zone.records[NAME.text, dns.A] = None
     with capturedLogs() as events:
-        assert None is scene.run(scene.precheck("require").gate(NAME, CA))
+        assert None is scene.turning.run(scene.precheck("require").gate(NAME, CA))
         assert [] == scene.explained(scene.precheck())
     assert [] == [event for event in events if event["log_level"] is LogLevel.critical]
 
@@ -277,7 +230,7 @@ def test_single_silence_is_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -
     """
     Each question has its time.
     """
-    monkeypatch.setattr(precheck, "_ASK_SECONDS", (0.05,))
+    monkeypatch.setattr(dns_questions, "_ASK_SECONDS", (0.05,))
     scene.zone.records[NAME.text, dns.A] = scene.zone.records[NAME.text, dns.AAAA] = None
     assert ["dns-timeout"] == scene.explained(scene.precheck())
 
@@ -287,8 +240,8 @@ def test_order_that_is_given_up_meanwhile_has_cost_nothing(scene: Scene) -> None
     The renewer cancels it.
     """
     scene.zone.records[NAME.text, dns.A] = None
-    running, ended = scene.begin(scene.precheck("require").gate(NAME, CA))
-    scene.turn(lambda: scene.zone.asked)
+    running, ended = scene.turning.begin(scene.precheck("require").gate(NAME, CA))
+    scene.turning.turn(lambda: scene.zone.asked)
     running.cancel()
     assert OrderCancelled is type(ended[0].value.cause)
 
@@ -299,7 +252,7 @@ def test_fault_of_the_look_hinders_nothing(scene: Scene) -> None:
     """
     scene.accounts.error = ZeroDivisionError()
     with capturedLogs() as events:
-        assert None is scene.run(scene.precheck("require").gate(NAME, CA))
+        assert None is scene.turning.run(scene.precheck("require").gate(NAME, CA))
     assert [ZeroDivisionError] == [
         event["log_failure"].type for event in events if event["log_level"] is LogLevel.critical
     ]
@@ -314,20 +267,94 @@ def test_new_configuration_is_in_force_at_once(scene: Scene) -> None:
     assert [] == scene.explained(changed)
 
 
-def test_system_servers_are_the_default(scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_failure_is_told_with_what_was_seen(scene: Scene) -> None:
     """
-    Read anew for each look; one that is missing means this machine.
+    For whoever watches the name's DNS from then on.
     """
-    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.3\n")
-    servers: list[Any] = []
+    scene.explained(scene.precheck())
+    ((name, directory, code, seen),) = scene.told
+    assert (NAME, CA, "connection-refused", ("192.0.2.1",)) == (name, directory, code, seen.addresses)
 
-    class Noted(precheck.Dns):
-        def __init__(self, reactor: Any, asked: Any) -> None:
-            servers.append(asked)
-            super().__init__(reactor, [("127.0.0.1", scene.port)])
 
-    monkeypatch.setattr(precheck, "Dns", Noted)
-    for name in ("resolv.conf", "missing"):
-        monkeypatch.setattr(precheck, "_RESOLV_CONF", tmp_path / name)
-        assert [] == scene.explained(scene.precheck(resolver=None))
-    assert [(("127.0.0.3", 53),), (("127.0.0.1", 53),)] == servers
+def test_another_server_explains_a_failure(scene: Scene) -> None:
+    """
+    It is told from this proxy by its answer; where that is the only one, no order begins where that is required.
+    """
+    scene.serve("127.0.0.1", is_ours=True)
+    scene.serve("127.0.0.2", is_ours=False)
+    known: dict[str, Any] = {"addresses": (), "challenges": (HTTP_01,)}
+    assert ["wrong-server"] == scene.explained(scene.precheck(**known))
+    assert None is scene.turning.run(scene.precheck("require", **known).gate(NAME, CA))
+    scene.zone.records[NAME.text, dns.A] = [dns.Record_A("127.0.0.2")]
+    failure = scene.turning.run(scene.precheck("require", **known).gate(NAME, CA))
+    assert "A 127.0.0.2 answers as another server: status 404 on port 80" in str(failure.value)
+    assert {} == dict(scene.http01.tokens)
+
+
+def test_address_that_answers_as_this_proxy_is_ours(scene: Scene) -> None:
+    """
+    Though it is none of those that are configured: a CDN's, or a load balancer's.
+    """
+    scene.serve("127.0.0.1", is_ours=True)
+    assert [] == scene.explained(scene.precheck(challenges=(HTTP_01,)))
+
+
+def test_unreached_address_is_told_and_stops_nothing(scene: Scene) -> None:
+    """
+    A network that does not lead back to us may lead the CA here all the same.
+    """
+    scene.serve("127.0.0.1", is_ours=True)
+    scene.zone.records[NAME.text, dns.A] = [dns.Record_A("127.0.0.3")]
+    known: dict[str, Any] = {"addresses": (), "challenges": (HTTP_01,)}
+    assert ["unreached"] == scene.explained(scene.precheck(**known))
+    assert None is scene.turning.run(scene.precheck("require", **known).gate(NAME, CA))
+
+
+def test_addresses_are_learnt_from_names_that_were_validated(scene: Scene) -> None:
+    """
+    And only advise: a proxy that has moved must not lock itself out.
+    """
+    scene.zone.records[OTHER.text, dns.A] = [dns.Record_A("192.0.2.9")]
+    learning = scene.precheck("require", addresses=())
+    assert [] == scene.explained(learning)
+    learning.learnt.validated(OTHER)
+    assert ["dns-perhaps-elsewhere"] == scene.explained(learning)
+    assert None is scene.turning.run(learning.gate(NAME, CA))
+    assert 1 == scene.zone.asked.count((OTHER.text, dns.A))
+
+
+def test_everything_is_examined_for_people(scene: Scene) -> None:
+    """
+    Unless it is off.
+    """
+    check = scene.turning.run(scene.precheck().examine(NAME, CA))
+    assert (("192.0.2.1",), (), []) == (
+        check.seen.addresses,
+        check.findings,
+        [one.verdict for one in check.reached if one.verdict != "unasked"],
+    )
+    assert None is scene.turning.run(scene.precheck("off").examine(NAME, CA))
+
+
+def test_look_of_the_watch_is_at_the_dns_only(scene: Scene) -> None:
+    """
+    Two questions, and the CAA records where they matter.
+    """
+    watching = scene.precheck()
+    seen, findings = scene.turning.run(watching.look(NAME, CA, with_caa=False))
+    assert (Seen, (), 2) == (type(seen), findings, len(scene.zone.asked))
+    scene.turning.run(watching.look(NAME, CA, with_caa=True))
+    assert 2 + 2 + 3 == len(scene.zone.asked)
+    assert None is scene.turning.run(scene.precheck("off").look(NAME, CA, with_caa=True))
+    scene.zone.records[NAME.text, dns.A] = [dns.Record_A("198.51.100.1")]
+    _, (finding,) = scene.turning.run(watching.look(NAME, CA, with_caa=False))
+    assert "dns-elsewhere" == finding.diagnosis.code
+
+
+def test_look_of_the_watch_is_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It then tells nothing.
+    """
+    monkeypatch.setattr(precheck, "LOOK_SECONDS", 0.05)
+    scene.zone.records[NAME.text, dns.A] = None
+    assert None is scene.turning.run(scene.precheck().look(NAME, CA, with_caa=False))

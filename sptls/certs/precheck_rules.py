@@ -1,9 +1,10 @@
 """
 What a look at a name's DNS means for an order: which answers let a CA validate it, and which can't. Pure.
 
-Decides from the answers for A, AAAA and CAA; asks nobody. Serves RFC 8659 (CAA: the closest set of records above the
-name, ``issue``, the critical flag) and RFC 8657 (``accounturi``, ``validationmethods``). Only what no CA can get past
-is fatal: a DNS server that fails or is silent here may well answer the CA.
+Decides from the answers for A, AAAA and CAA; asks nobody (`reach_rules` judges who answers at the addresses). Serves
+RFC 8659 (CAA: the closest set of records above the name, ``issue``, the critical flag) and RFC 8657 (``accounturi``,
+``validationmethods``). Only what no CA can get past is fatal: a DNS server that fails or is silent here may well answer
+the CA.
 """
 
 from __future__ import annotations
@@ -60,16 +61,45 @@ class Answer:
 
 
 @attrs.frozen
+class Seen:
+    """
+    What was seen of a name in the DNS: the answers for A and AAAA, and those for `caa_names` where they were asked for.
+    """
+
+    ipv4: Answer
+    ipv6: Answer
+    caa: tuple[Answer, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """
+        Give the addresses that the name leads to; the IPv6 ones first, as CAs try them.
+        """
+        return (*self.ipv6.addresses, *self.ipv4.addresses)
+
+    @property
+    def closest_caa(self) -> tuple[Caa, ...]:
+        """
+        Give the CAA records that count for the name (RFC 8659 §3).
+        """
+        return next((answer.caa for answer in self.caa if answer.caa), ())
+
+
+@attrs.frozen
 class Ours:
     """
     What the answers are compared with: the *addresses* that reach this proxy (none: not known), the CA's issuer domains
     (none: not known), the *account_url* there ("": none yet), and the challenge types that are answered.
+
+    Where *addresses* are not known, *learnt* are those by which others of our names were validated. They are no proof:
+    this proxy may have moved since.
     """
 
     addresses: frozenset[str] = frozenset()
     ca_domains: frozenset[str] = frozenset()
     account_url: str = ""
     challenges: tuple[str, ...] = ()
+    learnt: frozenset[str] = frozenset()
 
 
 def concerns_name(error: BaseException) -> bool:
@@ -124,21 +154,20 @@ def caa_of(rdata: bytes) -> Caa | None:
     return Caa(bool(rdata[0] & _CRITICAL), tag.lower(), value)
 
 
-def judge(ipv4: Answer, ipv6: Answer, caa: Sequence[Answer], ours: Ours) -> tuple[Finding, ...]:
+def judge(seen: Seen, ours: Ours) -> tuple[Finding, ...]:
     """
-    Tell what is wrong with a name: *ipv4* and *ipv6* are the answers for A and AAAA, *caa* those for `caa_names`.
+    Tell what is wrong with a name of which this was *seen*.
     """
-    found = (_addresses(ipv4, ipv6, ours.addresses), _caa(caa, ours))
+    found = (_addresses(seen, ours), _caa(seen, ours))
     return tuple(finding for finding in found if finding is not None)
 
 
-def _addresses(ipv4: Answer, ipv6: Answer, ours: frozenset[str]) -> Finding | None:
-    outcomes = {ipv4.outcome, ipv6.outcome}
-    addresses = (*ipv4.addresses, *ipv6.addresses)
-    aliases = ipv4.aliases or ipv6.aliases
+def _addresses(seen: Seen, ours: Ours) -> Finding | None:
+    outcomes = {seen.ipv4.outcome, seen.ipv6.outcome}
+    aliases = seen.ipv4.aliases or seen.ipv6.aliases
     via = f" (it is an alias of {aliases[-1]})" if aliases else ""
-    if addresses:
-        return _elsewhere(addresses, ours, via)
+    if seen.addresses:
+        return _elsewhere(seen.addresses, ours.addresses, via) or _perhaps_elsewhere(seen.addresses, ours, via)
     if "nxdomain" in outcomes:
         of = f"its CNAME's target {aliases[-1]}" if aliases else "the name"
         advice = "create the name's CNAME, or its A and AAAA records, so that it leads to this proxy"
@@ -169,8 +198,22 @@ def _elsewhere(addresses: Sequence[str], ours: frozenset[str], via: str) -> Find
     return _finding(code, cause, f"remove the records for {shown}; or {advice}")
 
 
-def _caa(answers: Sequence[Answer], ours: Ours) -> Finding | None:
-    closest = next((answer.caa for answer in answers if answer.caa), ())
+def _perhaps_elsewhere(addresses: Sequence[str], ours: Ours, via: str) -> Finding | None:
+    """
+    Tell which of *addresses* none of our other names leads to, where nobody said which addresses are ours.
+    """
+    learnt = ours.learnt
+    strange = [address for address in addresses if address not in learnt] if learnt and not ours.addresses else []
+    if not strange:
+        return None
+    shown, known = ", ".join(strange[:_MOST_SHOWN]), ", ".join(sorted(learnt)[:_MOST_SHOWN])
+    cause = f"the name leads to {shown}{via}, and names that were validated here lead to {known}"
+    advice = f"if {shown} is not this proxy, point the name at {known}; acme.addresses tells sptls for certain"
+    return _finding("dns-perhaps-elsewhere", cause, advice)
+
+
+def _caa(seen: Seen, ours: Ours) -> Finding | None:
+    closest = seen.closest_caa
     if any(record.is_critical and record.tag not in _KNOWN_TAGS for record in closest):
         return _forbids("has a critical property that no CA knows")
     permits = [record.value for record in closest if record.tag == "issue"]

@@ -13,6 +13,7 @@ from sptls.certs.precheck_rules import (
     Answer,
     Caa,
     Ours,
+    Seen,
     ca_domains,
     caa_names,
     caa_of,
@@ -34,7 +35,7 @@ def codes(ipv4: Answer, ipv6: Answer, *caa: Answer, ours: Ours = OURS) -> list[t
     """
     Give what is found, and whether it is fatal.
     """
-    return [(one.diagnosis.code, one.is_fatal) for one in judge(ipv4, ipv6, caa, ours)]
+    return [(one.diagnosis.code, one.is_fatal) for one in judge(Seen(ipv4, ipv6, caa), ours)]
 
 
 @pytest.mark.parametrize(
@@ -66,14 +67,33 @@ def test_without_configured_addresses_only_existence_counts() -> None:
     assert [] == codes(Answer(addresses=(ELSEWHERE,)), NOTHING, ours=Ours())
 
 
+def test_learnt_addresses_advise_only() -> None:
+    """
+    They are no proof: this proxy may have moved since; configured ones go before them.
+    """
+    learnt = Ours(learnt=frozenset({HERE}))
+    assert [("dns-perhaps-elsewhere", False)] == codes(Answer(addresses=(ELSEWHERE,)), NOTHING, ours=learnt)
+    assert [] == codes(FINE4, NOTHING, ours=learnt)
+    assert [] == codes(FINE4, NOTHING, ours=attrs.evolve(OURS, learnt=frozenset({ELSEWHERE})))
+    (found,) = judge(Seen(Answer(addresses=(ELSEWHERE,)), NOTHING), learnt)
+    assert "validated here lead to 192.0.2.1" in found.diagnosis.cause
+
+
+def test_ipv6_addresses_come_first() -> None:
+    """
+    As CAs try them.
+    """
+    assert (HERE6, HERE) == Seen(FINE4, FINE6).addresses
+
+
 def test_alias_is_told() -> None:
     """
     The customer has to look at its target.
     """
     gone = Answer("nxdomain", aliases=("old.example",))
-    (found,) = judge(gone, gone, (), OURS)
+    (found,) = judge(Seen(gone, gone), OURS)
     assert "its CNAME's target old.example does not exist in the DNS" == found.diagnosis.cause
-    (found,) = judge(NOTHING, Answer(addresses=(ELSEWHERE6,), aliases=("a.example", "b.example")), (), OURS)
+    (found,) = judge(Seen(NOTHING, Answer(addresses=(ELSEWHERE6,), aliases=("a.example", "b.example"))), OURS)
     assert f"leads to {ELSEWHERE6} (it is an alias of b.example)" in found.diagnosis.cause
 
 
@@ -160,7 +180,7 @@ def test_any_bytes_give_a_record_or_none(rdata: bytes, value: str) -> None:
     """
     record = caa_of(rdata)
     records = (Caa(False, "issue", value), *([] if record is None else [record]))
-    assert len(judge(FINE4, FINE6, [Answer(caa=records)], OURS)) < 2
+    assert len(judge(Seen(FINE4, FINE6, (Answer(caa=records),)), OURS)) < 2
 
 
 def test_issuer_domain_is_known_of_lets_encrypt() -> None:
@@ -220,5 +240,5 @@ def test_nothing_is_secret_about_ours() -> None:
     Addresses that are shown are cut to a few.
     """
     many = attrs.evolve(OURS, addresses=frozenset(f"192.0.2.{index}" for index in range(200)))
-    (found,) = judge(Answer(addresses=(ELSEWHERE,)), NOTHING, (), many)
+    (found,) = judge(Seen(Answer(addresses=(ELSEWHERE,)), NOTHING), many)
     assert len(found.diagnosis.advice) < 150
