@@ -16,17 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sptls.certs.bundle import CertificateBundle
+    from sptls.certs.records import OrderRecord
     from sptls.names import HostName
 
 
 @attrs.frozen
 class Failed:
     """
-    A challenge that came to nothing.
+    A challenge that came to nothing; *is_counted* where the CA counts a failed authorization.
     """
 
     challenge_type: str
     problem: AcmeProblem
+    is_counted: bool = False
 
 
 @attrs.define(eq=False)
@@ -36,19 +38,48 @@ class Attempt:
 
     *is_committed* is set when the CA is asked to validate or to issue: from then on only its answer tells what that
     costs. *is_being_validated* while it owes us the outcome of a challenge that was answered. *key* (PKCS#8, DER) is
-    that of the order under way.
+    that of the order under way, *record* what is stored of that order, None for nothing; it *is_taken_up* when an
+    earlier attempt made it, *is_order_over* when it leads nowhere. *failed_types* are the challenge types of the
+    authorizations that the CA counts as failed.
     """
 
     name: HostName
     until: float
     replaces: CertificateBundle | None = None
     failures: list[Failed] = attrs.field(factory=list)
-    failed_authorizations: int = 0
+    failed_types: list[str] = attrs.field(factory=list)
     orders: int = 0
     is_committed: bool = False
     is_being_validated: bool = False
     is_replacement: bool = False
+    is_taken_up: bool = False
+    is_order_over: bool = False
     key: bytes | None = attrs.field(default=None, repr=False)
+    record: OrderRecord | None = None
+
+    def go_on(self, record: OrderRecord) -> None:
+        """
+        Go on with the order of *record*, and with what its attempt had cost before it.
+        """
+        self.record, self.key, self.is_replacement = record, record.key, record.is_replacement
+        self.is_taken_up = True
+        self.failed_types = list(record.failed_types)
+
+    def failed(self, failure: Failed) -> None:
+        """
+        Take note of a *failure*, which ends its order.
+        """
+        self.failures.append(failure)
+        self.is_order_over = True
+        if failure.is_counted:
+            self.failed_types.append(failure.challenge_type)
+
+    @property
+    def failed_authorizations(self) -> int:
+        """
+        Give how many authorizations failed at the CA.
+        """
+        return len(self.failed_types)
 
     @property
     def cost(self) -> int:
@@ -57,11 +88,18 @@ class Attempt:
         """
         return self.failed_authorizations + self.is_being_validated
 
+    @property
+    def is_counted(self) -> bool:
+        """
+        Tell whether the history knows already what became of the authorization of the order under way.
+        """
+        return self.record is not None and self.record.is_counted
+
     def types_left(self, types: Sequence[str]) -> tuple[str, ...]:
         """
         Give those of *types* that did not fail.
         """
-        failed = {failure.challenge_type for failure in self.failures}
+        failed = {*self.failed_types, *(failure.challenge_type for failure in self.failures)}
         return tuple(kind for kind in types if kind not in failed)
 
     def validation_failed(self) -> ValidationFailed:

@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from sptls.acme import jws, refusals, renewal, take_up
+from sptls.acme import jws, refusals, renewal
 from sptls.acme.account import OurAccount, read_external_account
 from sptls.acme.agent import user_agent
 from sptls.acme.attempt import Attempt
@@ -119,8 +119,7 @@ class AcmeIssuer:
                 raise
             raise IssuanceFailed(OrderCancelled(), orders=attempt.orders) from error
         except SptlsError as error:
-            if take_up.ends_order(error):
-                await self._under_way.forget(name)
+            await self._under_way.leave(attempt, error)
             raise IssuanceFailed(self._explained(error), attempt.cost, attempt.orders) from error
         return Issued(bundle, attempt.failed_authorizations, attempt.orders, attempt.is_replacement)
 

@@ -9,10 +9,11 @@ on with it. Who stores the certificate removes it (`IOrders`); here it is remove
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from sptls.acme import refusals, renewal, steps, take_up
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from sptls.acme import jws
-    from sptls.acme.attempt import Attempt
+    from sptls.acme.attempt import Attempt, Failed
     from sptls.acme.client import AcmeClient
     from sptls.acme.messages import Order
     from sptls.acme.under_way import OrdersUnderWay
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from sptls.certs.records import OrderRecord
 
 _log = Logger()
+
+# A kill -9 has those ordered again that the CA has heard of and the store has not, so there are few at a time. With
+# two, a CA that takes a third of a second for one gets six a second (Let's Encrypt allows 300 in three hours), and one
+# that does not answer for one name holds up nobody.
+MOST_UNRECORDED: Final = 2
 
 
 @attrs.define(eq=False)
@@ -52,6 +58,7 @@ class Ordering:
     profile: str = ""
     preferred_issuer: str = ""
     profiles: Mapping[str, str] = attrs.field(init=False, factory=dict)
+    _unrecorded: DeferredSemaphore = attrs.field(init=False, factory=lambda: DeferredSemaphore(MOST_UNRECORDED))
 
     async def certificate(self, account: jws.Account, attempt: Attempt) -> CertificateBundle:
         """
@@ -78,6 +85,7 @@ class Ordering:
         record = await self.under_way.find(attempt.name, account.url)
         if record is None:
             return None
+        attempt.go_on(record)
         try:
             bundle = await self._go_on(account, record, attempt)
         except (AcmeProblem, AcmeProtocolError, BadCertificate) as error:
@@ -86,16 +94,20 @@ class Ordering:
             _log.info("{name}: the order of an earlier attempt ended: {error}", name=attempt.name, error=error)
             bundle = None
         if bundle is None:
-            attempt.key, attempt.is_replacement = None, False
-            await self.under_way.forget(attempt.name)
+            # It stays on record until a new one takes its place: what it has cost must not be forgotten in between.
+            attempt.key, attempt.is_replacement, attempt.is_order_over = None, False, True
         return bundle
 
     async def _go_on(self, account: jws.Account, record: OrderRecord, attempt: Attempt) -> CertificateBundle | None:
         order = await self.client.order(account, record.url, attempt.until)
+        if order.status == "invalid":
+            failure = await self.validation.failure(account, order.authorizations, attempt)
+            if failure is not None:
+                self._try_another_type(failure, attempt)
+            return None
         if not take_up.is_worth_it(order, record, self.under_way.now()):
             return None
         _log.info("{name}: going on with the order of an earlier attempt, {url}", name=attempt.name, url=order.url)
-        attempt.key, attempt.is_replacement = record.key, record.is_replacement
         bundle = await self._finish(account, order, attempt)
         return bundle if bundle is not None and take_up.is_newer(bundle, attempt.replaces) else None
 
@@ -109,13 +121,17 @@ class Ordering:
         if fault is not None:
             self.client.forget_directory()  # so that a profile that the CA adds is found by the next attempt
             raise ConfigError((fault,))
-        order = await self._ask_for_order(account, attempt, has_renewal_info=bool(directory.renewal_info))
-        if not isinstance(steps.next_of_order(order), steps.Authorize | steps.Finalize | steps.Refused):
-            raise AcmeProtocolError("newOrder", f"a new order can't be {order.status}")
-        attempt.orders += not attempt.is_replacement
-        if attempt.key is None:
+        if attempt.key is None:  # before the order, which is lost to a crash until it is on record
             attempt.key = key_der(await self.make_key())
-        await self.under_way.keep(attempt.name, account.url, order, attempt.key, is_replacement=attempt.is_replacement)
+        await self._unrecorded.acquire()
+        try:
+            order = await self._ask_for_order(account, attempt, has_renewal_info=bool(directory.renewal_info))
+            if not isinstance(steps.next_of_order(order), steps.Authorize | steps.Finalize | steps.Refused):
+                raise AcmeProtocolError("newOrder", f"a new order can't be {order.status}")
+            attempt.orders += not attempt.is_replacement
+            await self.under_way.keep(account.url, order, attempt)
+        finally:
+            self._unrecorded.release()
         return order
 
     async def _ask_for_order(self, account: jws.Account, attempt: Attempt, *, has_renewal_info: bool) -> Order:
@@ -146,18 +162,27 @@ class Ordering:
         """
         match steps.next_of_order(order):
             case steps.Authorize(urls):
-                failed = await self.validation.authorize(account, urls, attempt)
+                failure = await self.validation.authorize(account, urls, attempt)
             case steps.Refused(problem):
                 raise problem
             case _:
-                failed = None
-        if failed is None:
+                failure = None
+        if failure is None:
             return await self._collect(account, order, attempt)
-        attempt.failures.append(failed)
-        types_left = attempt.types_left(tuple(self.validation.responders))
-        if not (types_left and steps.worth_another_type(failed.problem)):
-            raise attempt.validation_failed()
+        self._try_another_type(failure, attempt)
         return None
+
+    def _try_another_type(self, failure: Failed, attempt: Attempt) -> None:
+        """
+        Take note of *failure*, after which an order for another challenge type may follow.
+
+        Raises:
+            ValidationFailed: no other is worth it.
+        """
+        attempt.failed(failure)
+        types_left = attempt.types_left(tuple(self.validation.responders))
+        if not (types_left and steps.worth_another_type(failure.problem)):
+            raise attempt.validation_failed()
 
     async def _collect(self, account: jws.Account, order: Order, attempt: Attempt) -> CertificateBundle:
         """

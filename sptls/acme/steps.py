@@ -153,6 +153,14 @@ def being_validated(challenges: Sequence[Challenge], types: Sequence[str]) -> Ch
     return choose_challenge([challenge for challenge in challenges if challenge.status == "processing"], types)
 
 
+def failed_type(authorization: Authorization) -> str:
+    """
+    Give the type of the challenge that an authorization failed by, "" when the CA does not tell.
+    """
+    failed = (challenge.type for challenge in authorization.challenges if challenge.status == "invalid")
+    return next(failed, "")
+
+
 def refuses_replacement(problem: AcmeProblem) -> bool:
     """
     Tell whether an order that named the certificate it replaces may be refused for that, and taken without.

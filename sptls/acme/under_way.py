@@ -16,8 +16,10 @@ from sptls.certs.records import OrderRecord
 from sptls.errors import StoreError
 
 if TYPE_CHECKING:
+    from sptls.acme.attempt import Attempt
     from sptls.acme.messages import Order
     from sptls.clock import WallClock
+    from sptls.errors import SptlsError
     from sptls.interfaces import IOrders
     from sptls.names import HostName
 
@@ -47,25 +49,44 @@ class OrdersUnderWay:
             return None
         return record
 
-    async def keep(self, name: HostName, account_url: str, order: Order, key: bytes, *, is_replacement: bool) -> None:
+    async def keep(self, account_url: str, order: Order, attempt: Attempt) -> None:
         """
-        Keep a new *order*, whose certificate will have *key* (PKCS#8, DER).
+        Keep *attempt*'s new *order*, in the place of what it was working on before.
         """
         now = self.now()
         record = OrderRecord(
-            name=name,
+            name=attempt.name,
             directory=self.directory,
             account_url=account_url,
             url=order.url,
-            key=key,
+            key=attempt.key or b"",
             created_at=now,
             expires=order.expires or now + take_up.USUAL_LIFETIME,
-            is_replacement=is_replacement,
+            is_replacement=attempt.is_replacement,
+            failed_types=tuple(attempt.failed_types),
         )
+        attempt.is_taken_up = attempt.is_order_over = False
+        attempt.record = record if await self._put(record) else None
+
+    async def leave(self, attempt: Attempt, error: SptlsError) -> None:
+        """
+        Leave *attempt*'s order to the next attempt, if that may go on with it after *error*; what it has cost, or may
+        have, is told now and must not be told again.
+        """
+        record = attempt.record
+        if attempt.is_order_over or take_up.ends_order(error):
+            await self.forget(attempt.name)
+        elif record is not None and (record.failed_types or attempt.is_being_validated):
+            is_counted = record.is_counted or attempt.is_being_validated
+            await self._put(attrs.evolve(record, failed_types=(), is_counted=is_counted))
+
+    async def _put(self, record: OrderRecord) -> bool:
         try:
             await self.orders.put_order(record)
         except StoreError as error:
-            _log.warn("{name}: a restart would order again: {error}", name=name, error=error)
+            _log.warn("{name}: a restart would order again: {error}", name=record.name, error=error)
+            return False
+        return True
 
     async def forget(self, name: HostName) -> None:
         """

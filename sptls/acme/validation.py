@@ -79,9 +79,22 @@ class Validation:
             AcmeError: the CA refused to validate, or could not be asked.
         """
         for url in urls:
-            failed = await self._authorize(account, url, attempt)
-            if failed is not None:
-                return failed
+            failure = await self._authorize(account, url, attempt)
+            if failure is not None:
+                return failure
+        return None
+
+    async def failure(self, account: jws.Account, urls: Sequence[str], attempt: Attempt) -> Failed | None:
+        """
+        Tell which challenge has failed of the authorizations at *urls*; None for none.
+
+        Raises:
+            AcmeError: the CA could not be asked.
+        """
+        for url in urls:
+            failure = _found(await self.client.authorization(account, url, attempt.until), attempt)
+            if failure is not None:
+                return failure
         return None
 
     async def _authorize(self, account: jws.Account, url: str, attempt: Attempt) -> Failed | None:
@@ -93,9 +106,10 @@ class Validation:
                     raise attempt.validation_failed()
                 return await self._validate(account, authorization, challenge, attempt)
             case steps.Wait():
-                return _failed(await self._wait_for(account, authorization, attempt), EARLIER)
+                ended = await self._wait_for(account, authorization, attempt)
+                return _left_over(ended) if attempt.is_counted else failed(ended)
             case _:
-                return _failed(authorization, EARLIER)
+                return _found(authorization, attempt)
 
     async def _validate(
         self, account: jws.Account, authorization: Authorization, challenge: Challenge, attempt: Attempt
@@ -107,10 +121,10 @@ class Validation:
             if fault is not None:
                 return Failed(challenge.type, AcmeProblem(0, "responder", fault))
             ended = await self._respond(account, authorization, challenge, attempt)
-        failed = _failed(ended, challenge.type)
-        if failed is None:
+        failure = failed(ended, challenge.type)
+        if failure is None:
             self._worked[attempt.name] = challenge.type
-        return failed
+        return failure
 
     async def _respond(
         self, account: jws.Account, authorization: Authorization, challenge: Challenge, attempt: Attempt
@@ -129,22 +143,23 @@ class Validation:
                 raise problem from None
         ended = await self.client.finished_authorization(account, authorization.url, attempt.until)
         attempt.is_being_validated = False
-        # Only an invalid authorization counts against the CA's limit, not one that expired or was deactivated.
-        attempt.failed_authorizations += ended.status == "invalid"
         return ended
 
     async def _wait_for(self, account: jws.Account, authorization: Authorization, attempt: Attempt) -> Authorization:
         """
         Give the authorization, which the CA is at work on, as it ended.
 
-        Who answered its challenge is gone, so it is answered again meanwhile. What it costs was counted with that
-        attempt, of which no end was known.
+        Who answered its challenge is gone, so it is answered again meanwhile.
         """
+        attempt.is_being_validated = not attempt.is_counted
         challenge = steps.being_validated(authorization.challenges, tuple(self.responders))
         if challenge is None:
-            return await self.client.finished_authorization(account, authorization.url, attempt.until)
-        async with self._presented(account, challenge, attempt.name):
-            return await self.client.finished_authorization(account, authorization.url, attempt.until)
+            ended = await self.client.finished_authorization(account, authorization.url, attempt.until)
+        else:
+            async with self._presented(account, challenge, attempt.name):
+                ended = await self.client.finished_authorization(account, authorization.url, attempt.until)
+        attempt.is_being_validated = False
+        return ended
 
     @asynccontextmanager
     async def _presented(self, account: jws.Account, challenge: Challenge, name: HostName) -> AsyncIterator[str | None]:
@@ -182,9 +197,30 @@ class Validation:
         return None
 
 
-def _failed(authorization: Authorization, challenge_type: str) -> Failed | None:
+def _found(authorization: Authorization, attempt: Attempt) -> Failed | None:
+    """
+    Tell what an authorization came to that has ended before this attempt heard of it.
+    """
+    is_ours = attempt.is_taken_up and not attempt.is_counted
+    return failed(authorization) if is_ours else _left_over(authorization)
+
+
+def _left_over(authorization: Authorization) -> Failed | None:
+    """
+    Tell what an authorization came to that was counted in another order or attempt; its challenge type may work now.
+    """
+    failure = failed(authorization, EARLIER)
+    return None if failure is None else attrs.evolve(failure, is_counted=False)
+
+
+def failed(authorization: Authorization, challenge_type: str = "") -> Failed | None:
+    """
+    Tell what an authorization came to that failed, by a challenge of *challenge_type* ("": not known); or None.
+    """
     match steps.next_of_authorization(authorization):
         case steps.Refused(problem):
-            return Failed(challenge_type, problem)
+            kind = challenge_type or steps.failed_type(authorization) or EARLIER
+            # Only an invalid authorization counts against the CA's limit, not one that expired or was deactivated.
+            return Failed(kind, problem, is_counted=authorization.status == "invalid")
         case _:
             return None

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from sptls.certs import schedule
 from sptls.certs.authority import Moment
 from sptls.certs.calendar import Calendar
+from sptls.certs.limits import Priority
 from sptls.certs.records import StoredCertificate
 from sptls.errors import IssuanceFailed, OrderCancelled
 
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
+    from sptls.certs.authorities import Attempt
     from sptls.certs.authority import Authority
     from sptls.certs.bundle import CertificateBundle
     from sptls.certs.diagnosis import Finding
-    from sptls.certs.limits import Demand
     from sptls.certs.recorder import Recorder
     from sptls.certs.standing import Standing
     from sptls.clock import WallClock
@@ -38,17 +39,6 @@ if TYPE_CHECKING:
     from sptls.names import HostName
 
 _log = Logger()
-
-
-@attrs.frozen
-class Attempt:
-    """
-    An order that may begin: for whom, at which CA, and what it demands of the CA's limits.
-    """
-
-    name: Standing
-    authority: Authority
-    demand: Demand
 
 
 class Look(Protocol):
@@ -112,9 +102,28 @@ class Attempts:
                 await self._fail(attempt, error)
             else:
                 name.history = schedule.withdrawn(name.history)
-                await self.recorder.history(name.name, name.history)
+                await self.recorder.history(name.name, name.history, self._changes(attempt.authority))
+        if name.is_given_up and name.history.consecutive_failures:
+            self.tell_failed(name, self.now())  # another CA is asked now, and clients may wait for that one
         name.is_given_up = False
         self.recorder.limits(attempt.authority.directory, attempt.authority.ledger.take_changes())
+
+    def withdraw(self, name: Standing, authority: Authority | None) -> None:
+        """
+        Count nothing of *name*'s attempt at *authority* that a process began which ended before there was an order.
+        """
+        name.history = schedule.withdrawn(name.history)
+        limits = {}
+        if authority is not None:
+            authority.withdrew(name.demand(Priority.NEW, authority.directory, self.now()))
+            limits = self._changes(authority)
+        self.recorder.corrected(name.name, name.history, limits)
+
+    def _changes(self, authority: Authority) -> dict[str, dict[str, float]]:
+        """
+        Give what changed in *authority*'s ledger, by its directory.
+        """
+        return {authority.directory: authority.ledger.take_changes()}
 
     def expect(self, name: Standing) -> None:
         """
@@ -134,7 +143,6 @@ class Attempts:
     async def _obtain(self, attempt: Attempt) -> None:
         name, authority = attempt.name, attempt.authority
         authority.began(attempt.demand, self.moment())
-        self.recorder.limits(authority.directory, authority.ledger.take_changes())
         name.history = schedule.started(
             name.history,
             self.now(),
@@ -143,7 +151,10 @@ class Attempts:
             is_resuming=name.is_resuming,
         )
         name.is_resuming = False
-        error = await self.recorder.history(name.name, name.history)
+        if name.history.consecutive_failures and not name.is_valid(self.now()):
+            # A client would wait for what most probably fails again, and the CA takes its time to say so.
+            self.tell_failed(name, self.now() + schedule.LONGEST_ATTEMPT)
+        error = await self.recorder.history(name.name, name.history, self._changes(authority))
         if error is not None and name.is_valid(self.now()):
             # Nobody waits for it, and an order of which no restart knows may be repeated at each.
             raise error
@@ -206,13 +217,13 @@ class Attempts:
         if failure.is_unexpected:
             _log.failure("{name}: unexpected while obtaining a certificate", name=name.name)
         self.note_failure(name, failure, attempt.authority.challenge_types)
-        await self.recorder.history(name.name, name.history)
+        await self.recorder.history(name.name, name.history, self._changes(attempt.authority))
 
     def note_failure(self, name: Standing, failure: schedule.Failure, challenge_types: int) -> None:
         """
         Have *name* wait because of *failure*, and say so where it is news.
         """
-        now, certificate = self.now(), name.certificate
+        now, certificate, name.dns_changed_at = self.now(), name.certificate, None
         drawn = [
             schedule.after_failure(
                 name.history,

@@ -89,6 +89,13 @@ class Authority:
         self.breaker.began()
         self.ledger.spend(self._at_most(demand), now.wall)
 
+    def withdrew(self, demand: Demand) -> None:
+        """
+        Take note that an order which was counted was not made: the process that was about to make it ended.
+        """
+        self.ledger.give_back(demand)
+        self.ledger.give_back_orders(demand, self._at_most(demand).orders)
+
     def issued(self, demand: Demand, orders: int) -> None:
         """
         Take note that a certificate came, after so many new *orders*.

@@ -92,7 +92,8 @@ class Demand:
     One attempt: for which *name*, how urgent, whether it renews a certificate, and whether it does so when ARI says.
 
     A renewal is exempt from the account's and the domain's limits, one that follows ARI from all. An attempt may need
-    several *orders*, since one whose challenge failed is of no more use (RFC 8555 §7.1.6).
+    several *orders*, since one whose challenge failed is of no more use (RFC 8555 §7.1.6). One that *is_under_way* was
+    counted when an earlier process began it: to go on with it spends nothing, and no bucket holds it up.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Demand:
     is_renewal: bool = False
     follows_ari: bool = False
     orders: int = 1
+    is_under_way: bool = False
 
 
 @attrs.frozen
@@ -148,16 +150,16 @@ class Ledger:
         latest: NotBefore | None = None
         for scope, key in self._blocks(demand.name):
             latest = _later(latest, NotBefore(self._entries.get(key, 0.0), scope))
-        for scope, key, bucket in self._buckets(demand):
+        for scope, key, bucket in () if demand.is_under_way else self._buckets(demand):
             allowed_at = self._allowed_at(key, bucket, demand.priority, _tokens(demand, scope))
             latest = _later(latest, NotBefore(allowed_at, scope))
         return latest if latest is not None and latest.moment > now + _ROUNDING_SECONDS else None
 
     def spend(self, demand: Demand, now: float) -> None:
         """
-        Count *demand* as ordered *now*.
+        Count *demand* as ordered *now*, unless it was before.
         """
-        for scope, key, bucket in self._buckets(demand):
+        for scope, key, bucket in () if demand.is_under_way else self._buckets(demand):
             self._set(key, max(self._entries.get(key, 0.0), now) + _tokens(demand, scope) * _interval(bucket))
 
     def give_back(self, demand: Demand) -> None:
@@ -171,8 +173,10 @@ class Ledger:
     def give_back_orders(self, demand: Demand, orders: int) -> None:
         """
         Count so many *orders* of *demand* no more, which were not made after all (or some more, where it is negative).
+
+        Of one that is under way nobody knows how many an earlier process made.
         """
-        for scope, key, bucket in self._buckets(demand):
+        for scope, key, bucket in () if demand.is_under_way else self._buckets(demand):
             if scope is Scope.ACCOUNT and orders:
                 self._set(key, self._entries.get(key, 0.0) - orders * _interval(bucket))
 

@@ -1,7 +1,8 @@
 """
 One process per state directory: a lock that the kernel drops with the process, however it ends.
 
-``flock`` belongs to the open file, so it outlives the fork by which twistd becomes a daemon.
+``flock`` belongs to the open file, so it outlives the fork by which twistd becomes a daemon, and a process that takes
+over from a running one can be given the open file: no moment passes in which a third could take the lock.
 """
 
 from __future__ import annotations
@@ -24,11 +25,29 @@ _PID_BYTES: Final = 20
 class StateLock:
     """
     The lock on a state directory: a file ``lock`` in it, with the holder's process id for people to read.
+
+    While it *is_shared*, another process holds it as well, and goes on holding it when this one releases it.
     """
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir, self._path = state_dir, state_dir / "lock"
         self._descriptor: int | None = None
+        self.is_shared = False
+
+    @classmethod
+    def shared(cls, state_dir: Path, descriptor: int) -> StateLock:
+        """
+        Give the lock that another process holds too, and whose open file it passed on as *descriptor*.
+        """
+        lock = cls(state_dir)
+        lock._descriptor, lock.is_shared = descriptor, True
+        return lock
+
+    def fileno(self) -> int:
+        """
+        Give the open file's descriptor, -1 when the lock is not held.
+        """
+        return -1 if self._descriptor is None else self._descriptor
 
     def acquire(self) -> None:
         """
@@ -65,7 +84,7 @@ class StateLock:
 
     def release(self) -> None:
         """
-        Remove the file and give the lock back; fine when it is not held.
+        Remove the file and give the lock back; fine when it is not held. One that is shared stays the other's.
         """
         if self._descriptor is None:
             return
@@ -73,7 +92,8 @@ class StateLock:
         # Removed while still locked: who opened it meanwhile finds that it is not the current one. It stays where the
         # user changed since it was made; unlocked, it harms nobody.
         with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            if not self.is_shared:
+                self._path.unlink(missing_ok=True)
         os.close(descriptor)
 
     def _open(self) -> int:

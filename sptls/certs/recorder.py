@@ -14,10 +14,12 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sptls.certs.records import NO_ENTRIES
 from sptls.errors import BadCertificate, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
+    from datetime import datetime
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -45,9 +47,16 @@ class RecordStore(Protocol):
         Check and store a certificate and its name's history in one transaction.
         """
 
-    async def put_history(self, name: HostName, history: History) -> None:
+    async def put_history(
+        self, name: HostName, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
+    ) -> None:
         """
-        Store a name's history.
+        Store a name's history, and some entries of CAs' ledgers, in one transaction.
+        """
+
+    async def put_due(self, name: HostName, serial: str, renew_at: datetime) -> None:
+        """
+        Store when a name's certificate *serial* is due.
         """
 
     async def put_limits(self, directory: str, entries: Mapping[str, float]) -> None:
@@ -95,15 +104,25 @@ class Recorder:
         else:
             self._unsaved.pop(certificate.name, None)
 
-    async def history(self, name: HostName, history: History) -> StoreError | None:
+    async def history(
+        self, name: HostName, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
+    ) -> StoreError | None:
         """
         Write *name*'s history, now or later; give the error when it is not on the disk yet.
+
+        What changed in the ledgers with it (*limits*, by directory) is written in the same transaction, so that a
+        restart finds an attempt and what it spent, or neither.
         """
         unsaved = self._unsaved.get(name)
         certificate = None if unsaved is None else unsaved.certificate
+        limits = {
+            directory: {**self._unsaved_limits.pop(directory, {}), **entries} for directory, entries in limits.items()
+        }
         try:
-            await self._put(name, _Unsaved(certificate, history))
+            await self._put(name, _Unsaved(certificate, history), limits)
         except StoreError as error:
+            for directory, entries in limits.items():
+                self._keep_limits(directory, entries)
             self._keep(name, _Unsaved(certificate, history), error)
             return error
         if self._unsaved.get(name) is unsaved:
@@ -123,7 +142,35 @@ class Recorder:
         try:
             await self._store.put_limits(directory, entries)
         except StoreError:  # the same disk says so for the name's history
-            self._unsaved_limits[directory] = {**entries, **self._unsaved_limits.get(directory, {})}
+            self._keep_limits(directory, entries)
+
+    def _keep_limits(self, directory: str, entries: Mapping[str, float]) -> None:
+        self._unsaved_limits[directory] = {**entries, **self._unsaved_limits.get(directory, {})}
+
+    def corrected(self, name: HostName, history: History, limits: Mapping[str, Mapping[str, float]]) -> None:
+        """
+        Have *name*'s history and *limits* written as `history` does, in the background.
+        """
+        self._do(self._correct(name, history, limits))
+
+    async def _correct(self, name: HostName, history: History, limits: Mapping[str, Mapping[str, float]]) -> None:
+        await self.history(name, history, limits)
+
+    def due(self, certificate: StoredCertificate) -> None:
+        """
+        Have the moment when *certificate* is due written, in the background.
+        """
+        self._do(self._put_due(certificate))
+
+    async def _put_due(self, certificate: StoredCertificate) -> None:
+        try:
+            await self._store.put_due(certificate.name, certificate.bundle.serial, certificate.renew_at)
+        except StoreError as error:
+            _log.warn(
+                "{error}; a restart would not remember that {name} is to be renewed now",
+                error=error,
+                name=certificate.name,
+            )
 
     def set_aside(self, name: HostName, reason: str, history: History) -> None:
         """
@@ -152,14 +199,18 @@ class Recorder:
             self._do(self._put_limits(directory))
         return list(self._chores)
 
-    async def _put(self, name: HostName, unsaved: _Unsaved) -> None:
+    async def _put(
+        self, name: HostName, unsaved: _Unsaved, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
+    ) -> None:
         if unsaved.certificate is None:
-            await self._store.put_history(name, unsaved.history)
+            await self._store.put_history(name, unsaved.history, limits)
             return
         try:
             await self._store.put_certificate(unsaved.certificate, unsaved.history)
         except BadCertificate:  # it has expired before it could be stored
             await self._store.put_history(name, unsaved.history)
+        for directory, entries in limits.items():
+            await self._store.put_limits(directory, entries)
 
     def _keep(self, name: HostName, unsaved: _Unsaved, error: StoreError) -> None:
         self._unsaved[name] = unsaved

@@ -7,7 +7,8 @@ Plain values that the store keeps, `schedule` judges and the renewer moves betwe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -69,6 +70,9 @@ class History:
         return (attrs.evolve(self, elsewhere=()), *self.elsewhere) if self.elsewhere else (self,)
 
 
+# The entries of no ledger.
+NO_ENTRIES: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType({})
+
 # Most names have no history; one value for all of them keeps 100,000 names lean.
 NO_HISTORY = History()
 
@@ -111,7 +115,10 @@ class OrderRecord:
     An order that is under way for *name*: its *url*, and the private *key* (PKCS#8, DER) of the certificate to come.
 
     Only the account at *account_url* of the CA at *directory* can go on with it, and not after *expires*. The
-    certificate *is_replacement* where the CA took it as another one's successor (RFC 9773 §5).
+    certificate *is_replacement* where the CA took it as another one's successor (RFC 9773 §5). *failed_types* are the
+    challenge types of which the same attempt has failed an authorization each, in orders before this one: the CA counts
+    them, the name's history not before the attempt's end. It *is_counted* when an attempt has ended that did not hear
+    what became of its own authorization, and counted that as failed.
     """
 
     name: HostName
@@ -122,6 +129,8 @@ class OrderRecord:
     created_at: datetime
     expires: datetime
     is_replacement: bool = False
+    failed_types: tuple[str, ...] = ()
+    is_counted: bool = False
 
 
 @attrs.frozen

@@ -22,12 +22,14 @@ from twisted.python.failure import Failure
 
 from sptls.certs import schedule
 from sptls.certs.agenda import Agenda
-from sptls.certs.attempts import Attempt, Attempts
+from sptls.certs.attempts import Attempts
+from sptls.certs.authorities import Attempt, Authorities
 from sptls.certs.diagnosis import UNSERVABLE
-from sptls.certs.limits import NotBefore, Priority
+from sptls.certs.limits import Priority
 from sptls.certs.recorder import Recorder
 from sptls.certs.records import NO_HISTORY
 from sptls.certs.standing import WAITS_BECAUSE, Standing
+from sptls.certs.standings import Standings, recalled
 from sptls.errors import Scope
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from sptls.certs.attempts import Look
     from sptls.certs.authority import Authority
     from sptls.certs.bundle import CertificateBundle
+    from sptls.certs.limits import NotBefore
     from sptls.certs.recorder import RecordStore
     from sptls.certs.records import Loaded, RenewalAdvice, StoredCertificate
     from sptls.certs.standing import NameState
@@ -52,10 +55,10 @@ RESERVED_FOR_CLIENTS: Final = 8
 LOOK_AGAIN_SECONDS: Final = 3600.0
 # Cancelled orders withdraw their challenges, a write in progress is finished; more than this is not waited for.
 STOP_SECONDS: Final = 5.0
+# Names that nothing is known of, planned at a time: some 5 ms of work.
+NAMES_A_TURN: Final = 500
 # Wall time and monotonic time part by less than this, unless the wall clock was set.
 CLOCK_STEP_SECONDS: Final = 60.0
-# No limit's moment is further off, unless a clock was ahead: a week is the longest bucket there is.
-LONGEST_LIMIT_SECONDS: Final = 8 * 86400.0
 
 _EVERYBODY: Final = frozenset({Scope.ACCOUNT, Scope.CA})
 
@@ -86,18 +89,15 @@ class Renewer:
         self._clock, self._now, self._parallel = clock, now, parallel
         self._recorder = Recorder(store, clock)
         self._attempts = Attempts(self._recorder, clock, now, random, issued, failed, look)
-        # Internal state
-        self._authorities: dict[str, Authority] = {}
-        self._cas: tuple[schedule.Ca, ...] = ()
-        self._names: dict[HostName, Standing] = {}
+        self._authorities = Authorities(authorities)
+        self._names = Standings(self._came_up)
         self._agenda: Agenda[Standing] = Agenda()
         self._running: dict[Standing, Deferred[None]] = {}
         self._wake: IDelayedCall | None = None
+        self._bringing_up: IDelayedCall | None = None
         self._background_from = -math.inf
         self._clock_offset = 0.0
-        self._is_turning = False
-        self._is_stopping = False
-        self._take(authorities)
+        self._is_turning = self._is_stopping = False
 
     # What others ask for
 
@@ -106,20 +106,18 @@ class Renewer:
         Begin with what was *loaded*: obtain what is missing or due of *names*, wait for the rest. Orders nothing else.
         """
         self._clock_offset = self._offset()
-        now = self._now().timestamp()
-        for directory, authority in self._authorities.items():
-            authority.ledger.load(loaded.limits.get(directory, {}))
-            authority.ledger.correct(now, LONGEST_LIMIT_SECONDS)
+        self._authorities.load(loaded.limits, self._now().timestamp())
         self._add(names, loaded)
-        self._turn()
+        self._bring_up()
 
     async def stop(self) -> None:
         """
         End the orders that run (their challenges are withdrawn) and write what is not stored; takes 5 s at most.
         """
         self._is_stopping = self._attempts.is_stopping = True
-        if self._wake is not None and self._wake.active():
-            self._wake.cancel()
+        for timer in (self._wake, self._bringing_up):
+            if timer is not None and timer.active():
+                timer.cancel()
         for name in list(self._running):
             if name.issuing is not None:
                 name.issuing.cancel()
@@ -152,6 +150,15 @@ class Renewer:
             self._plan(found, self._now())
         self.want(name)
 
+    def dns_changed(self, name: HostName) -> None:
+        """
+        Try *name* now, because its DNS is seen to have changed since it failed: as `retry`, and people are told why.
+        """
+        found = self._names.get(name)
+        if found is not None and found not in self._running:
+            found.dns_changed_at = self._now()
+            self.retry(name)
+
     def renew(self, name: HostName) -> None:
         """
         Replace *name*'s certificate now, because an operator asks; unless it waits out a failure, or a CA's limits.
@@ -161,6 +168,7 @@ class Renewer:
             return
         if found.certificate is not None and found not in self._running:
             found.certificate = attrs.evolve(found.certificate, renew_at=self._now())
+            self._recorder.due(found.certificate)
             self._plan(found, self._now())
         self.want(name)
 
@@ -193,6 +201,16 @@ class Renewer:
         """
         return self._authorities.get(directory)
 
+    def directory_of(self, name: HostName) -> str | None:
+        """
+        Give the CA that *name*'s last attempt was made at, or the next will be; None when it is not taken care of.
+        """
+        found = self._names.get(name)
+        if found is None or not self._authorities.cas:
+            return None
+        asked = found.history.directory
+        return asked if self._authorities.get(asked) is not None else self._authorities.cas[0].directory
+
     def reschedule(self, name: HostName, serial: str, renew_at: datetime, advice: RenewalAdvice) -> None:
         """
         Renew *name*'s certificate, if it still is the one with this *serial*, at *renew_at*: its CA gave *advice*.
@@ -219,24 +237,14 @@ class Renewer:
 
         Certificates of other CAs become due, and are served until the new ones come.
         """
-        self._take(authorities)
+        self._authorities.take(authorities)
         now = self._now()
         for name in self._names.values():
             if name not in self._running:
                 self._plan(name, now, tell=True)
-            elif name.history.directory not in self._authorities:
+            elif self._authorities.get(name.history.directory) is None:
                 name.give_up()
         self._turn()
-
-    def _take(self, authorities: Sequence[Authority]) -> None:
-        # One that stays keeps its books and its breaker.
-        before = self._authorities
-        self._authorities = {one.directory: one for one in authorities}
-        for directory, authority in self._authorities.items():
-            if directory in before:
-                authority.ledger.load(before[directory].ledger.entries)
-                authority.breaker = before[directory].breaker
-        self._cas = tuple(schedule.Ca(one.directory, one.challenge_types) for one in authorities)
 
     def set_names(self, names: Iterable[HostName], loaded: Loaded) -> None:
         """
@@ -245,12 +253,13 @@ class Renewer:
         wanted = dict.fromkeys(names)
         added = [name for name in wanted if name not in self._names]
         for name in [name for name in self._names if name not in wanted]:
-            self._remove(self._names.pop(name))
+            if (former := self._names.drop(name)) is not None:
+                self._remove(former)
         self._add(added, loaded)
         for name in added:
-            if name in loaded.certificates:
-                self._attempts.tell_issued(self._names[name], loaded.certificates[name].bundle)
-        self._turn()
+            if name in loaded.certificates and (standing := self._names.get(name)) is not None:
+                self._attempts.tell_issued(standing, loaded.certificates[name].bundle)
+        self._bring_up()
 
     def damaged(self, name: HostName, error: object) -> None:
         """
@@ -279,20 +288,32 @@ class Renewer:
     # The loop
 
     def _add(self, names: Iterable[HostName], loaded: Loaded) -> None:
-        now = self._now()
+        unknown: list[HostName] = []
         for name in names:
-            certificate = loaded.certificates.get(name)
-            history = loaded.histories.get(name, NO_HISTORY)
-            added = self._names[name] = Standing(name, certificate, history)
-            self._attempts.expect(added)
-            advice = loaded.advices.get(name)
-            if certificate is not None and advice is not None and advice.serial == certificate.bundle.serial:
-                added.advice = advice
-            if history.attempt_started_at is not None:
+            added = recalled(name, loaded)
+            if added is None:
+                unknown.append(name)
+                continue
+            self._names.put(added)
+            if added.history.attempt_started_at is not None and not added.is_resuming:
                 # No order on record: it was cut off before the CA was asked to validate anything.
-                added.is_resuming = name in loaded.orders
-                added.history = history if added.is_resuming else schedule.withdrawn(history)
-            self._plan(added, now, tell=True)
+                self._attempts.withdraw(added, self._authorities.get(added.history.directory))
+            self._came_up(added)
+        self._names.put_off(unknown)
+
+    def _bring_up(self) -> None:
+        """
+        Begin with some of the names that were put off, and go on when the clients have had their turn.
+        """
+        if self._bringing_up is not None and self._bringing_up.active():
+            return
+        if self._names.bring_up(NAMES_A_TURN) and not self._is_stopping:
+            self._bringing_up = self._clock.callLater(0, self._bring_up)
+        self._turn()
+
+    def _came_up(self, name: Standing) -> None:
+        self._attempts.expect(name)
+        self._plan(name, self._now(), tell=True)
 
     def _remove(self, name: Standing) -> None:
         name.is_removed = True
@@ -307,7 +328,8 @@ class Renewer:
         """
         if name.history is not NO_HISTORY:
             name.history = schedule.corrected(name.history, now)
-        decision = schedule.decide(name.certificate, name.history, now, self._cas, is_resuming=name.is_resuming)
+        cas = self._authorities.cas
+        decision = schedule.decide(name.certificate, name.history, now, cas, is_resuming=name.is_resuming)
         name.waits_until, name.waits_because = None, ""
         if isinstance(decision, schedule.Obtain):
             self._agenda.ready(name, name.urgency)
@@ -334,8 +356,7 @@ class Renewer:
 
     def _go_by_new_clock(self, step_seconds: float) -> None:
         now = self._now()
-        for authority in self._authorities.values():
-            authority.ledger.shift(step_seconds)
+        self._authorities.shift(step_seconds)
         for name in self._names.values():
             if name.history is not NO_HISTORY:
                 name.history = schedule.shifted(name.history, timedelta(seconds=step_seconds))
@@ -365,7 +386,7 @@ class Renewer:
             name = self._agenda.take_wanted()
             if name is None:
                 break
-            choice = self._choose(name, Priority.WAITING)
+            choice = self._authorities.choose(name, Priority.WAITING, self._now(), self._attempts.moment())
             if isinstance(choice, Attempt):
                 return choice
             self._put_off(name, choice)
@@ -373,36 +394,17 @@ class Renewer:
             name = self._agenda.take_ready()
             if name is None:
                 break
-            choice = self._choose(name, name.priority(self._now()))
+            now = self._now()
+            choice = self._authorities.choose(name, name.priority(now), now, self._attempts.moment())
             if isinstance(choice, Attempt):
                 return choice
-            if choice.scope in _EVERYBODY and len(self._cas) == 1:
+            if choice.scope in _EVERYBODY and len(self._authorities.cas) == 1:
                 # All the others would be told the same; this one is still the most urgent.
                 self._agenda.ready(name, name.urgency)
                 self._background_from = self._clock.seconds() + choice.moment - self._now().timestamp()
             else:
                 self._put_off(name, choice)
         return None
-
-    def _choose(self, name: Standing, priority: Priority) -> Attempt | NotBefore:
-        """
-        Give the attempt for *name* at the first CA that allows it, or what it has to wait for.
-        """
-        now = self._now()
-        decision = schedule.decide(name.certificate, name.history, now, self._cas, is_resuming=name.is_resuming)
-        if isinstance(decision, schedule.Wait):
-            return NotBefore(decision.until.timestamp(), Scope.NAME)
-        cas = decision.cas
-        if name.is_resuming:  # where the order is
-            cas = tuple(ca for ca in cas if ca.directory == name.history.directory) or cas
-        waits = []
-        for ca in cas:
-            authority, demand = self._authorities[ca.directory], name.demand(priority, ca.directory, now)
-            not_before = authority.not_before(demand, self._attempts.moment())
-            if not_before is None:
-                return Attempt(name, authority, demand)
-            waits.append(not_before)
-        return min(waits, key=lambda wait: wait.moment)
 
     def _put_off(self, name: Standing, wait: NotBefore) -> None:
         """

@@ -44,7 +44,10 @@ ADVICE_COLUMNS: Final = "name, serial, window_start, window_end, ask_again_at, e
 WARNING_COLUMNS: Final = "name, serial, days, is_failing, told_at"
 LIMIT_COLUMNS: Final = "directory, entry, moment"
 ACCOUNT_COLUMNS: Final = "directory, url, private_key, checksum"
-ORDER_COLUMNS: Final = "name, directory, account_url, url, created_at, expires, is_replacement, private_key, checksum"
+ORDER_COLUMNS: Final = (
+    "name, directory, account_url, url, created_at, expires, is_replacement, private_key, checksum, failed_types, "
+    "is_counted"
+)
 
 # How many of a row's values come before its bytes.
 _CERTIFICATE_TEXTS: Final = 8
@@ -312,7 +315,7 @@ def order_row(order: OrderRecord) -> Row:
         int(order.is_replacement),
         order.key,
     )
-    return (*row, _checksum(row, _ORDER_TEXTS))
+    return (*row, _checksum(row, _ORDER_TEXTS), ",".join(order.failed_types), int(order.is_counted))
 
 
 def order_of(row: Row) -> OrderRecord:
@@ -322,8 +325,10 @@ def order_of(row: Row) -> OrderRecord:
     Raises:
         DamagedRowError: the checksum does not fit the rest.
     """
-    _verify(row, _ORDER_TEXTS)
-    name, directory, account_url, url, created_at, expires, is_replacement, key, _ = row
+    # Not under the checksum, which orders have that an older sptls stored; damage to these loses no order.
+    *checked, failed_types, is_counted = row
+    _verify(tuple(checked), _ORDER_TEXTS)
+    name, directory, account_url, url, created_at, expires, is_replacement, key, _ = checked
     return OrderRecord(
         name=HostName(name),
         directory=directory,
@@ -333,6 +338,8 @@ def order_of(row: Row) -> OrderRecord:
         created_at=_moment(created_at),
         expires=_moment(expires),
         is_replacement=bool(is_replacement),
+        failed_types=tuple(filter(None, str(failed_types).split(","))),
+        is_counted=bool(is_counted),
     )
 
 

@@ -198,18 +198,17 @@ def decide(
     Tell whether a name is to get a certificate from one of *cas* (in order of preference) now, or when to look again.
 
     An attempt does not start unless all that it may fail fits into the hour's limit of its CA. One that goes on with an
-    order that was cut off (*is_resuming*) starts at once, for as long as those that were can't have reached the limit.
-    The *history* is one that `corrected` has seen.
+    order that was cut off (*is_resuming*), which is at the CA of the last attempt, goes on at once: it did fit when it
+    started. The *history* is one that `corrected` has seen.
     """
-    if is_resuming:
-        recent = len(_recent(history.failed_authorizations, now))
-        # This one may fail too; where one did, every type of the one that was cut off and of this one may.
-        is_resuming = recent == 0 if history.consecutive_failures else recent + 1 < MAX_FAILED_AUTHORIZATIONS
     is_known = certificate is not None and any(certificate.directory == ca.directory for ca in cas)
     if certificate is not None and is_known and certificate.renew_at > now:
         return Wait(certificate.renew_at)
     # Most names have no history; that 100,000 of them start at once hangs on it.
-    if history is not NO_HISTORY and not is_resuming:
+    here = tuple(ca for ca in cas if ca.directory == history.directory) if is_resuming else ()
+    if here:
+        cas = here
+    elif history is not NO_HISTORY:
         moments = [_earliest_attempt(history.at(ca.directory), now, ca.challenge_types) for ca in cas]
         cas = tuple(ca for ca, moment in zip(cas, moments, strict=True) if moment <= now)
         if not cas:
@@ -252,11 +251,10 @@ def started(
     Give the history with an attempt running since *now*; stored before the CA is asked for anything.
 
     An earlier attempt of which no end is known (the process was killed) counts as all that it may have cost; where this
-    one *is_resuming* it, its end is still to come, and it counts as one.
+    one *is_resuming* it, its end is still to come, and tells what both have cost.
     """
     if is_resuming and history.directory == directory:
-        failed = tuple(sorted((*_recent(history.failed_authorizations, now), now)))
-        return attrs.evolve(history, failed_authorizations=failed, attempt_started_at=history.attempt_started_at or now)
+        return attrs.evolve(history, attempt_started_at=history.attempt_started_at or now)
     here = attrs.evolve(history.at(directory), directory=directory)
     return attrs.evolve(
         here,

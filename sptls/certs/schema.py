@@ -83,6 +83,10 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE history ADD COLUMN diagnosis TEXT NOT NULL DEFAULT '';
     """,
+    """
+    ALTER TABLE acme_order ADD COLUMN failed_types TEXT NOT NULL DEFAULT '';
+    ALTER TABLE acme_order ADD COLUMN is_counted INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 # What SQLite says when the file is not what we wrote. Plain SQLITE_ERROR is among them: our statements are constants,
@@ -242,8 +246,9 @@ def _make_private_file(path: Path) -> None:
         make_private_directory(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        if path.exists():  # on a read-only file system; SQLite opens it for reading
-            return
+        with suppress(OSError):  # where nothing in the directory may be looked at
+            if path.exists():  # on a read-only file system; SQLite opens it for reading
+                return
         reason = f"{error.strerror}; make its directory writable for this user"
         raise StoreError(str(path), reason) from None
     try:

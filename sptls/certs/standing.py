@@ -47,6 +47,7 @@ class NameState:
 
     *diagnosis* says what *last_error* means; None where all is well. *explanation_url* is where its CA explains when
     it wants the certificate renewed, "" where it does not. *failures* counts those since the last success.
+    *dns_changed_at* is when the name's DNS was seen to have changed since it failed, until the next attempt has ended.
     """
 
     state: State
@@ -58,6 +59,7 @@ class NameState:
     diagnosis: Diagnosis | None = None
     explanation_url: str = ""
     failures: int = 0
+    dns_changed_at: datetime | None = None
 
 
 @attrs.define(eq=False)
@@ -69,7 +71,8 @@ class Standing:
     ordered in a circle. With *is_given_up* the attempt that runs is not wanted any more. With *is_resuming* an
     earlier process's order is still under way. *failing_with* is the kind of the last failure: the log speaks when
     it changes. *waits_until* is set while a certificate that is needed must wait, *waits_because* to why where it
-    was not a failure. *advice* is what its CA says of when to renew the certificate.
+    was not a failure. *advice* is what its CA says of when to renew the certificate. *dns_changed_at* is when its DNS
+    was seen to have changed since it failed.
     """
 
     name: HostName
@@ -84,6 +87,7 @@ class Standing:
     waits_because: str = ""
     issuing: Deferred[Issued] | None = None
     advice: RenewalAdvice | None = None
+    dns_changed_at: datetime | None = None
 
     def give_up(self) -> None:
         """
@@ -98,14 +102,14 @@ class Standing:
         Take note of a new *certificate* of this process's making.
         """
         self.certificate, self.history, self.is_issued_here, self.failing_with = certificate, history, True, ""
-        self.advice = None
+        self.advice = self.dns_changed_at = None
 
     def adopt(self, certificate: StoredCertificate, history: History) -> None:
         """
         Take note of a *certificate* that another program obtained; an order that was cut off is of no use any more.
         """
         self.certificate, self.history, self.is_issued_here, self.is_resuming = certificate, history, False, False
-        self.failing_with, self.advice = "", None
+        self.failing_with, self.advice, self.dns_changed_at = "", None, None
 
     def replaced_at(self, directory: str) -> CertificateBundle | None:
         """
@@ -142,8 +146,13 @@ class Standing:
         Give what an order from *directory*'s CA demands of that CA's limits.
         """
         replaced = self.replaced_at(directory)
-        follows_ari = replaced is not None and renewal_windows.follows(self.advice, replaced.serial, now)
-        return Demand(self.name.text, priority, is_renewal=replaced is not None, follows_ari=follows_ari)
+        return Demand(
+            self.name.text,
+            priority,
+            is_renewal=replaced is not None,
+            follows_ari=replaced is not None and renewal_windows.follows(self.advice, replaced.serial, now),
+            is_under_way=self.is_resuming and self.history.directory == directory,
+        )
 
     def state(self, now: datetime, *, is_running: bool) -> NameState:
         """
@@ -160,6 +169,7 @@ class Standing:
             diagnosis=self._diagnosis(),
             explanation_url="" if self.advice is None else self.advice.explanation_url,
             failures=self.history.consecutive_failures,
+            dns_changed_at=self.dns_changed_at,
         )
 
     @property

@@ -10,7 +10,7 @@ happened; it decides nothing about orders. It also offers the calls of txacme's 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.threads import deferToThreadPool
@@ -18,7 +18,8 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from sptls.certs import schedule
-from sptls.certs.records import NO_HISTORY, History, Loaded, StoredCertificate
+from sptls.certs.batches import Batches
+from sptls.certs.records import NO_ENTRIES, NO_HISTORY, History, Loaded, StoredCertificate
 from sptls.certs.store_file import StoreFile
 from sptls.clock import wall_time
 from sptls.interfaces import IAcmeRecords
@@ -32,31 +33,11 @@ if TYPE_CHECKING:
     from pem import AbstractPEMObject
     from twisted.internet.interfaces import IReactorFromThreads
 
+    from sptls.certs.batches import Worker
     from sptls.certs.records import AccountRecord, Deployment, OrderRecord, RenewalAdvice, Warned
     from sptls.clock import WallClock
 
 T = TypeVar("T")
-
-
-class Worker(Protocol):
-    """
-    Where the store's blocking work is done: one piece after the other, always in the same thread.
-    """
-
-    def start(self) -> None:
-        """
-        Get ready to work.
-        """
-
-    def run(self, work: Callable[[], T]) -> Deferred[T]:
-        """
-        Do *work* after all that was given before.
-        """
-
-    def stop(self) -> None:
-        """
-        Do what was given, then no more.
-        """
 
 
 class WorkerThread:
@@ -119,6 +100,7 @@ class Store:
 
     def __init__(self, path: Path, worker: Worker, now: WallClock = wall_time, directory: str = "") -> None:
         self._file, self._worker, self._directory = StoreFile(path, now), worker, directory
+        self._works = Batches(worker, self._file.together)
 
     async def open(self) -> None:
         """
@@ -126,7 +108,7 @@ class Store:
         """
         self._worker.start()
         try:
-            await self._worker.run(self._file.open)
+            await self._works.run(self._file.open)
         except BaseException:
             self._worker.stop()
             raise
@@ -139,7 +121,7 @@ class Store:
         """
         self._file.hurry()
         try:
-            await self._worker.run(self._file.close)
+            await self._works.run(self._file.close)
         finally:
             self._worker.stop()
 
@@ -147,13 +129,13 @@ class Store:
         """
         Give everything that is stored. A damaged certificate is set aside, and its name is without.
         """
-        return await self._worker.run(self._file.load)
+        return await self._works.run(self._file.load)
 
     async def copy_if_due(self) -> None:
         """
         Copy the whole store to a file beside it, once a day: where a store that is lost is filled from.
         """
-        await self._worker.run(self._file.copy_if_due)
+        await self._works.run(self._file.copy_if_due)
 
     async def put_certificate(self, certificate: StoredCertificate, history: History = NO_HISTORY) -> None:
         """
@@ -162,79 +144,90 @@ class Store:
         Raises:
             BadCertificate: it can't be served for the name now; nothing is changed.
         """
-        await self._worker.run(partial(self._file.put_certificate, certificate, history))
+        await self._works.write(partial(self._file.put_certificate, certificate, history))
 
-    async def put_history(self, name: HostName, history: History) -> None:
+    async def put_history(
+        self, name: HostName, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
+    ) -> None:
         """
         Store what became of the attempts for *name*: one begun, failed, or nothing worth remembering.
+
+        *limits* are the entries of ledgers that changed with it, by directory; in the same transaction.
         """
-        await self._worker.run(partial(self._file.put_history, name, history))
+        limits = {directory: dict(entries) for directory, entries in limits.items()}
+        await self._works.write(partial(self._file.put_history, name, history, limits))
 
     async def put_limits(self, directory: str, entries: Mapping[str, float]) -> None:
         """
         Store some entries (key → epoch seconds) of the ledger of *directory*'s CA; those that are over are dropped.
         """
-        await self._worker.run(partial(self._file.put_limits, directory, dict(entries)))
+        await self._works.write(partial(self._file.put_limits, directory, dict(entries)))
 
     async def put_deployments(self, deployments: Mapping[HostName, Deployment]) -> None:
         """
         Store how far the certificates of some names have come, in one transaction.
         """
-        await self._worker.run(partial(self._file.put_deployments, dict(deployments)))
+        await self._works.write(partial(self._file.put_deployments, dict(deployments)))
 
     async def put_renewal(self, name: HostName, serial: str, renew_at: datetime, advice: RenewalAdvice) -> None:
         """
         Store *advice* on *name*'s certificate *serial*, and when that one is due, in one transaction.
         """
-        await self._worker.run(partial(self._file.put_renewal, name, serial, renew_at, advice))
+        await self._works.write(partial(self._file.put_renewal, name, serial, renew_at, advice))
+
+    async def put_due(self, name: HostName, serial: str, renew_at: datetime) -> None:
+        """
+        Store when *name*'s certificate *serial*, if it still is the name's, is due.
+        """
+        await self._works.write(partial(self._file.put_due, name, serial, renew_at))
 
     async def put_warned(self, warned: Mapping[HostName, Warned]) -> None:
         """
         Store what people have been warned of about some names, in one transaction.
         """
-        await self._worker.run(partial(self._file.put_warned, dict(warned)))
+        await self._works.write(partial(self._file.put_warned, dict(warned)))
 
     async def remove(self, name: HostName) -> None:
         """
         Forget *name* with all that is stored of it.
         """
-        await self._worker.run(partial(self._file.remove, name))
+        await self._works.write(partial(self._file.remove, name))
 
     async def set_aside(self, name: HostName, reason: str) -> None:
         """
         Keep *name*'s certificate, because of *reason*, where it is not loaded from.
         """
-        await self._worker.run(partial(self._file.set_aside, name, reason))
+        await self._works.write(partial(self._file.set_aside, name, reason))
 
     async def account(self, directory: str) -> AccountRecord | None:
         """
         Give the account at *directory*, or None when there is none that can be read.
         """
-        return await self._worker.run(partial(self._file.account, directory))
+        return await self._works.run(partial(self._file.account, directory))
 
     async def put_account(self, directory: str, record: AccountRecord) -> None:
         """
         Store the account at *directory*, in the place of an old one.
         """
-        await self._worker.run(partial(self._file.put_account, directory, record))
+        await self._works.write(partial(self._file.put_account, directory, record))
 
     async def order(self, name: HostName) -> OrderRecord | None:
         """
         Give the order under way for *name*, or None when there is none that can be read.
         """
-        return await self._worker.run(partial(self._file.order, name))
+        return await self._works.run(partial(self._file.order, name))
 
     async def put_order(self, record: OrderRecord) -> None:
         """
         Store the order under way for a name, in the place of an old one.
         """
-        await self._worker.run(partial(self._file.put_order, record))
+        await self._works.write(partial(self._file.put_order, record))
 
     async def remove_order(self, name: HostName) -> None:
         """
         Forget the order under way for *name*.
         """
-        await self._worker.run(partial(self._file.remove_order, name))
+        await self._works.write(partial(self._file.remove_order, name))
 
     # The calls of txacme.interfaces.ICertificateStore
 

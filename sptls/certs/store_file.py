@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 from twisted.logger import Logger
 
 from sptls.certs import copies, rescue, rows, schema, store_contents
 from sptls.certs.bundle import check
-from sptls.certs.records import NO_HISTORY, NOT_WARNED, History
-from sptls.errors import StoreError
+from sptls.certs.records import NO_ENTRIES, NO_HISTORY, NOT_WARNED, History
+from sptls.errors import SptlsError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -58,6 +58,7 @@ class StoreFile:
     def __init__(self, path: Path, now: WallClock) -> None:
         self._path, self._now = path, now
         self._connection: sqlite3.Connection | None = None
+        self._open_transaction: sqlite3.Connection | None = None
         self._busy_seconds = schema.BUSY_SECONDS
         self._damaged: tuple[str, ...] = ()
 
@@ -80,6 +81,27 @@ class StoreFile:
         Wait for no lock of another process any more, once one was waited for; from any thread.
         """
         self._busy_seconds = 0.0
+
+    def together(self, works: Sequence[Callable[[], Any]]) -> list[Any]:
+        """
+        Do *works*, of which several only write, in one transaction; give what each returned or raised.
+
+        What can't be done together is done one by one, so that no work fails by another's fault.
+        """
+        if len(works) > 1:
+            with suppress(Exception):
+                return self._attempt(lambda connection: self._in_one(connection, works))
+        return [_outcome(work, Exception) for work in works]
+
+    def _in_one(self, connection: sqlite3.Connection, works: Sequence[Callable[[], Any]]) -> list[Any]:
+        connection.execute("BEGIN IMMEDIATE")
+        self._open_transaction = connection
+        try:
+            outcomes = [_outcome(work, SptlsError) for work in works]  # nothing is written by one that is refused
+        finally:
+            self._open_transaction = None
+        connection.execute("COMMIT")
+        return outcomes
 
     def load(self) -> Loaded:
         """
@@ -131,25 +153,27 @@ class StoreFile:
 
         self._write(put)
 
-    def put_history(self, name: HostName, history: History) -> None:
+    def put_history(
+        self, name: HostName, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
+    ) -> None:
         """
-        Put *history* in the place of *name*'s old one.
+        Put *history* in the place of *name*'s old one, and the entries of *limits*, by directory, as `put_limits` does.
         """
-        self._write(lambda connection: _put_history(connection, name, history))
+        now = self._now().timestamp()
+
+        def put(connection: sqlite3.Connection) -> None:
+            _put_history(connection, name, history)
+            for directory, entries in limits.items():
+                _put_limits(connection, directory, entries, now)
+
+        self._write(put)
 
     def put_limits(self, directory: str, entries: Mapping[str, float]) -> None:
         """
         Put *entries* of *directory*'s ledger in the place of their old ones; those that say nothing more are dropped.
         """
-        wanted, now = [(directory, entry, moment) for entry, moment in entries.items()], self._now().timestamp()
-
-        def put(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM ca_limit WHERE moment < ?", (now,))
-            connection.executemany(
-                "INSERT OR REPLACE INTO ca_limit (directory, entry, moment) VALUES (?, ?, ?)", wanted
-            )
-
-        self._write(put)
+        now = self._now().timestamp()
+        self._write(lambda connection: _put_limits(connection, directory, entries, now))
 
     def put_deployments(self, deployments: Mapping[HostName, Deployment]) -> None:
         """
@@ -171,14 +195,15 @@ class StoreFile:
 
         def put(connection: sqlite3.Connection) -> None:
             _put(connection, "renewal_information", rows.ADVICE_COLUMNS, rows.advice_row(name, advice))
-            row = connection.execute(_CERTIFICATE, (name.text,)).fetchone()
-            with suppress(rows.DamagedRowError):  # the next start sets it aside
-                certificate = None if row is None else rows.CertificateRows().certificate(row)
-                if certificate is not None and certificate.bundle.serial == serial:
-                    changed = rows.certificate_row(attrs.evolve(certificate, renew_at=renew_at))
-                    _put(connection, "certificate", rows.CERTIFICATE_COLUMNS, changed)
+            _put_due(connection, name, serial, renew_at)
 
         self._write(put)
+
+    def put_due(self, name: HostName, serial: str, renew_at: datetime) -> None:
+        """
+        Put the moment when *name*'s certificate *serial*, if it still is the name's, is due.
+        """
+        self._write(lambda connection: _put_due(connection, name, serial, renew_at))
 
     def put_warned(self, warned: Mapping[HostName, Warned]) -> None:
         """
@@ -270,7 +295,10 @@ class StoreFile:
         self._write(remove)
 
     def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        self._do(_transaction(work))
+        if self._open_transaction is not None:
+            work(self._open_transaction)
+        else:
+            self._do(_transaction(work))
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """
@@ -344,6 +372,16 @@ class StoreFile:
         _log.error("{damage}", damage=damage)
 
 
+def _outcome(work: Callable[[], Any], expected: type[Exception]) -> Any:
+    """
+    Give what *work* returned, or the *expected* error that it raised.
+    """
+    try:
+        return work()
+    except expected as error:
+        return error
+
+
 def _transaction(work: Callable[[sqlite3.Connection], None]) -> Callable[[sqlite3.Connection], None]:
     """
     Give *work* as one transaction; where it raises, the connection is closed, which rolls back.
@@ -361,6 +399,21 @@ def _set_rows_aside(connection: sqlite3.Connection, numbers: list[int], at: int,
     for number in numbers:
         connection.execute(_SET_ASIDE, (at, reason, number))
         connection.execute("DELETE FROM certificate WHERE rowid = ?", (number,))
+
+
+def _put_due(connection: sqlite3.Connection, name: HostName, serial: str, renew_at: datetime) -> None:
+    row = connection.execute(_CERTIFICATE, (name.text,)).fetchone()
+    with suppress(rows.DamagedRowError):  # the next start sets it aside
+        certificate = None if row is None else rows.CertificateRows().certificate(row)
+        if certificate is not None and certificate.bundle.serial == serial:
+            changed = rows.certificate_row(attrs.evolve(certificate, renew_at=renew_at))
+            _put(connection, "certificate", rows.CERTIFICATE_COLUMNS, changed)
+
+
+def _put_limits(connection: sqlite3.Connection, directory: str, entries: Mapping[str, float], now: float) -> None:
+    wanted = [(directory, entry, moment) for entry, moment in entries.items()]
+    connection.execute("DELETE FROM ca_limit WHERE moment < ?", (now,))
+    connection.executemany("INSERT OR REPLACE INTO ca_limit (directory, entry, moment) VALUES (?, ?, ?)", wanted)
 
 
 def _put_history(connection: sqlite3.Connection, name: HostName, history: History) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -16,13 +17,14 @@ from sptls.certs.records import Loaded
 from sptls.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from sptls.certs.records import History, StoredCertificate
     from sptls.names import HostName
 
 _CERTIFICATES: Final = f"SELECT {rows.CERTIFICATE_COLUMNS} FROM certificate ORDER BY name"  # noqa: S608 - constants
+_SOME_CERTIFICATES: Final = f"SELECT {rows.CERTIFICATE_COLUMNS} FROM certificate WHERE name IN (%s)"  # noqa: S608 - so
 _HISTORIES: Final = f"SELECT {rows.HISTORY_COLUMNS} FROM history"  # noqa: S608 - constants
 
 
@@ -47,9 +49,42 @@ def read_store(path: Path) -> Loaded:
     return _loaded(certificates, histories)
 
 
+def read_certificates(path: Path, names: Sequence[HostName]) -> tuple[StoredCertificate, ...]:
+    """
+    Give the certificates of *names*, a few hundred at the most, as far as they are stored and whole.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
+    try:
+        with _opened(path) as (connection, _):
+            statement = _SOME_CERTIFICATES % ", ".join("?" * len(names))
+            found = connection.execute(statement, [name.text for name in names]).fetchall()
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise StoreError(str(path), _reason(path, error)) from None
+    return tuple(_loaded(found, []).certificates.values())
+
+
 def _rows(path: Path) -> tuple[list[rows.Row], list[rows.Row]]:
     """
-    Read all rows at once: what a daemon wants to write meanwhile waits for us.
+    Read all rows at once.
+    """
+    with _opened(path) as (connection, version):
+        if version == 0:  # made, and nothing written yet
+            return [], []
+        try:
+            return connection.execute(_CERTIFICATES).fetchall(), connection.execute(_HISTORIES).fetchall()
+        except sqlite3.OperationalError:
+            if version == len(schema.MIGRATIONS):
+                raise
+            reason = f"an older sptls wrote it (schema {version}); start this one once, which brings it up to date"
+            raise StoreError(str(path), reason) from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
+    """
+    Give a connection that only reads, and the schema's version. What a daemon wants to write meanwhile waits for us.
     """
     uri = f"file:{quote(str(path))}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, timeout=schema.BUSY_SECONDS, isolation_level=None)
@@ -58,17 +93,9 @@ def _rows(path: Path) -> tuple[list[rows.Row], list[rows.Row]]:
         connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
         connection.execute("BEGIN")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:  # made, and nothing written yet
-            return [], []
         if version > len(schema.MIGRATIONS):
             raise StoreError(str(path), f"a newer sptls wrote it (schema {version}); use that one's commands")
-        try:
-            return connection.execute(_CERTIFICATES).fetchall(), connection.execute(_HISTORIES).fetchall()
-        except sqlite3.OperationalError:
-            if version == len(schema.MIGRATIONS):
-                raise
-            reason = f"an older sptls wrote it (schema {version}); start this one once, which brings it up to date"
-            raise StoreError(str(path), reason) from None
+        yield connection, version
     finally:
         connection.close()
 

@@ -172,6 +172,15 @@ class FakeCa(Resource):
         self._nonces: set[str] = set()
         self._nonce_count = 0
 
+    @property
+    def being_validated(self) -> list[FakeOrder]:
+        """
+        Give the orders of which a challenge was answered and no outcome is known.
+        """
+        return [
+            order for order in self.orders if any(each["status"] == "processing" for each in order.challenges.values())
+        ]
+
     def fail(self, operation: str, *replies: Reply) -> None:
         """
         Answer the next requests for *operation* with these replies, whatever they ask.

@@ -4,8 +4,10 @@ from datetime import timedelta
 
 import attrs
 import pytest
+from twisted.internet.defer import Deferred
 
 from sptls.acme.issue import ORDER_SECONDS
+from sptls.acme.ordering import MOST_UNRECORDED
 from sptls.acme.renewal import certificate_identifier
 from sptls.config import AcmeConfig
 from sptls.errors import (
@@ -19,6 +21,8 @@ from sptls.errors import (
     SptlsError,
     ValidationFailed,
 )
+from sptls.interfaces import Issued
+from sptls.names import HostName
 from tests.acme.fake_ca import AUTHORITY, DIRECTORY, NOW, ORIGIN, Reply, json_reply, problem
 from tests.acme.world import CAA, NAME, World, lose_answer
 
@@ -206,6 +210,69 @@ def test_a_certificate_that_was_never_stored_is_fetched_again(world: World) -> N
     world.restart()
     assert first == world.issue()
     assert {"newNonce": 1, "directory": 1, "order": 1, "certificate": 1} == world.ca.requests
+
+
+def types_of(world: World) -> list[list[str]]:
+    """
+    Give the challenge types that were answered, order by order.
+    """
+    return [
+        [kind for kind, each in order.challenges.items() if each["status"] != "pending"] for order in world.ca.orders
+    ]
+
+
+def test_an_authorization_that_failed_in_a_crash_counts_once(world: World) -> None:
+    """
+    The CA found nobody who answered; the next type gets a new order in the same attempt.
+    """
+    world.crash_in_validation()
+    issued = world.obtain()
+    assert (1, 1) == (issued.failed_authorizations, issued.orders)
+    assert [["tls-alpn-01"], ["http-01"]] == types_of(world)
+
+
+def test_a_crash_in_each_type_s_validation_ends_the_attempt(world: World) -> None:
+    """
+    However often it was cut off, an attempt fails each challenge type once, and says what it cost in all.
+    """
+    world.crash_in_validation()
+    world.crash_in_validation()
+    cause, failed_authorizations = world.failure()
+    assert (ValidationFailed, 2, 2) == (type(cause), failed_authorizations, len(world.ca.orders))
+    assert {} == world.orders.records
+
+
+def test_what_failed_before_a_crash_is_counted_after_it(world: World) -> None:
+    """
+    The first type's failure is on record with the order for the second one, which is gone on with.
+    """
+    world.fail_types("tls-alpn-01")
+    world.crash("finalize")
+    issued = world.obtain()
+    assert (1, 0, 2) == (issued.failed_authorizations, issued.orders, len(world.ca.orders))
+
+
+def test_a_failure_is_counted_though_the_next_order_was_never_made(world: World) -> None:
+    """
+    Until another order takes its place, the one that failed is on record.
+    """
+    world.fail_types("tls-alpn-01")
+    world.crash("newOrder", in_validation=True)
+    assert ["invalid"] == [order.status for order in world.ca.orders]
+    issued = world.obtain()
+    assert (1, 1) == (issued.failed_authorizations, issued.orders)
+
+
+@pytest.mark.parametrize("operation", ["newOrder", "finalize"])
+def test_what_an_attempt_has_told_it_does_not_tell_again(world: World, operation: str) -> None:
+    """
+    It ends by a limit, before or in the second type's order, which the next attempt may go on with.
+    """
+    world.fail_types("tls-alpn-01")
+    world.arm_in_validation(operation, problem(429, "rateLimited"))
+    assert 1 == world.failure()[1]
+    world.ca.validate = world.validate
+    assert 0 == world.obtain().failed_authorizations
 
 
 def test_an_order_that_ended_meanwhile_is_replaced(world: World) -> None:
@@ -439,3 +506,24 @@ def test_a_profile_that_is_withdrawn_is_told(world: World) -> None:
     cause, _ = world.failure()
     assert "the CA refuses 'shortlived': no such profile; it offers classic" in str(cause)
     assert "'shortlived' is no profile of this CA's" in str(world.failure()[0])
+
+
+def test_few_orders_at_a_time_are_known_to_the_ca_alone(world: World) -> None:
+    """
+    What a kill would have ordered twice; the others are ordered as soon as one is on record, or given up.
+    """
+    world.ca.fail("newOrder", *[Reply(hangs=True)] * MOST_UNRECORDED)
+    begun = [
+        Deferred.fromCoroutine(world.issuer.obtain(HostName(f"{number}.test"))) for number in range(MOST_UNRECORDED + 2)
+    ]
+    for _ in range(20):
+        world.reactor.advance(0.1)
+    assert MOST_UNRECORDED == world.ca.requests["newOrder"]
+    begun[0].addErrback(lambda failure: failure.trap(IssuanceFailed)).cancel()
+    outcomes: list[object] = []
+    begun[-1].addBoth(outcomes.append)
+    world.reactor.settle(outcomes)
+    assert isinstance(outcomes[0], Issued)
+    assert MOST_UNRECORDED + 2 == world.ca.requests["newOrder"]
+    for one in begun[1:-1]:
+        one.addErrback(lambda _: None).cancel()

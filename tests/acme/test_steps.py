@@ -155,6 +155,15 @@ def test_the_challenge_that_is_being_validated_is_answered_again() -> None:
     assert steps.being_validated(challenges, ("tls-alpn-01",)) is None
 
 
+def test_the_type_that_failed_is_found() -> None:
+    """
+    Only one of an authorization's challenges is ever answered; some CAs drop the others, or all.
+    """
+    challenges = (challenge("dns-01"), challenge("http-01", "invalid"))
+    assert "http-01" == steps.failed_type(authorization("invalid", *challenges))
+    assert "" == steps.failed_type(authorization("invalid"))
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "expected"),
     [

@@ -17,6 +17,8 @@ from sptls.names import HostName
 from tests.acme.fake_ca import DIRECTORY, NOW, AccountsInMemory, FakeCa, OrdersInMemory, Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sptls.acme.jws import KeyAuthorization
     from sptls.acme.messages import Challenge
     from sptls.certs.bundle import CertificateBundle
@@ -135,15 +137,51 @@ class World:
         """
         self.issuer = self.new_issuer()
 
-    def crash(self, operation: str) -> None:
+    def arm_in_validation(self, operation: str, reply: Reply) -> None:
         """
-        Begin to get a certificate, and vanish like a process that is killed while the CA is asked for *operation*.
+        Answer the first *operation* with *reply* that comes once the CA has been asked to validate.
         """
-        self.ca.fail(operation, Reply(hangs=True))
+        validate = self.ca.validate
+
+        def armed(kind: str, token: str, expected: str) -> dict[str, Any] | None:
+            self.ca.fail(operation, reply)
+            self.ca.validate = validate
+            return validate(kind, token, expected)
+
+        self.ca.validate = armed
+
+    def crash(self, operation: str, *, in_validation: bool = False) -> None:
+        """
+        Begin to get a certificate, and vanish like a process that is killed while the CA is asked for *operation*;
+        with *in_validation*, not before it was asked to validate.
+        """
+        if in_validation:
+            self.arm_in_validation(operation, Reply(hangs=True))
+        else:
+            self.ca.fail(operation, Reply(hangs=True))
         self.ca.hanging = False
         begun = Deferred.fromCoroutine(self.issuer.obtain(NAME))
         begun.addErrback(lambda _: None)
-        while not self.ca.hanging:
+        self._vanish(begun, lambda: self.ca.hanging)
+
+    def crash_in_validation(self) -> None:
+        """
+        Begin to get a certificate, and vanish while the CA validates, which then finds nobody who answers.
+        """
+        self.ca.validation_polls = 10**6
+        begun = Deferred.fromCoroutine(self.issuer.obtain(NAME))
+        begun.addErrback(lambda _: None)
+        self._vanish(begun, lambda: bool(self.ca.being_validated))
+        self.ca.validation_polls = 0
+        for order in self.ca.being_validated:
+            order.validation_polls = 0
+            for challenge in order.challenges.values():
+                if challenge["status"] == "processing":
+                    challenge.update(status="invalid", error=UNREACHABLE)
+            order.authorization = order.status = "invalid"
+
+    def _vanish(self, begun: Deferred[Issued], is_moment: Callable[[], bool]) -> None:
+        while not is_moment():
             self.reactor.advance(0.05)
         kept = dict(self.orders.records)
         begun.cancel()

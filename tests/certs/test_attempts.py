@@ -4,6 +4,8 @@ Tests for `sptls.certs.attempts`: what one attempt leaves behind. What comes of 
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +16,14 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
-from sptls.certs.attempts import Attempt, Attempts
+from sptls.certs.attempts import Attempts
+from sptls.certs.authorities import Attempt
 from sptls.certs.authority import Authority
 from sptls.certs.diagnosis import Diagnosis, Finding, Who
 from sptls.certs.limits import Bucket, Demand, Ledger, Limits, Priority
 from sptls.certs.recorder import Recorder
-from sptls.certs.records import NO_HISTORY
+from sptls.certs.records import NO_HISTORY, History, StoredCertificate
+from sptls.certs.schedule import LONGEST_ATTEMPT
 from sptls.certs.standing import Standing
 from sptls.certs.store import InlineWorker, Store
 from sptls.errors import IssuanceFailed, OrderCancelled, PrecheckFailed, ValidationFailed
@@ -31,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sptls.certs.bundle import CertificateBundle
-    from sptls.certs.records import History
 
 LIFETIME = timedelta(days=60)
 INVALID = IssuanceFailed(ValidationFailed("click.example.com", ()), failed_authorizations=1, orders=1)
@@ -64,9 +67,11 @@ class Scene:
     """
 
     store: Store
+    path: Path
     name: Standing = attrs.field(factory=lambda: Standing(CLICK, None, NO_HISTORY))
-    told: list[object] = attrs.field(factory=list)
+    told: list[Any] = attrs.field(factory=list)
     clock: Clock = attrs.field(factory=Clock)
+    begins: Callable[[], None] = lambda: None
     attempts: Attempts = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -86,6 +91,7 @@ class Scene:
 
         def begins() -> None:
             self.attempts.is_stopping = is_stopping
+            self.begins()
 
         issuer: Any = Issuer(result, begins)
         ledger = Ledger(Limits(orders=Bucket(1, 60)), lambda name: name)
@@ -106,8 +112,9 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     """
     Give a scene.
     """
-    store = Store(tmp_path / "store.db", InlineWorker(), lambda: NOW)
-    yield Scene(store)
+    path = tmp_path / "store.db"
+    store = Store(path, InlineWorker(), lambda: NOW)
+    yield Scene(store, path)
     outcome(store.close())
 
 
@@ -155,12 +162,12 @@ def test_stop_in_the_middle_leaves_the_attempt_as_begun(scene: Scene) -> None:
 
 def test_attempt_that_is_resumed_keeps_its_beginning(scene: Scene) -> None:
     """
-    It is the same attempt still; what was cut off may have failed one authorization unheard, this one failed another.
+    It is the same attempt still, and its end tells what all of it has cost.
     """
     begun = attrs.evolve(NO_HISTORY, directory=CA, attempt_started_at=NOW - timedelta(minutes=5))
     scene.name = Standing(CLICK, None, begun, is_resuming=True)
     scene.make(INVALID)
-    assert (1 + 1, False) == (len(scene.history.failed_authorizations), scene.name.is_resuming)
+    assert (1, False) == (len(scene.history.failed_authorizations), scene.name.is_resuming)
 
 
 ELSEWHERE = Finding(Diagnosis("dns-elsewhere", Who.CUSTOMER, "it leads elsewhere", "mend it"), is_fatal=True)
@@ -229,3 +236,60 @@ def test_nothing_is_explained_to_nobody(scene: Scene) -> None:
     scene.attempts.look = look = Looking()
     scene.make(INVALID, is_stopping=True)
     assert [] == look.explained
+
+
+FAILED = History(1, NOW, last_error="refused", directory=CA)
+
+
+def test_clients_of_a_failing_name_are_refused_while_it_is_tried_again(scene: Scene) -> None:
+    """
+    It most probably fails again; who waits for the first attempt, or has an old certificate, is not told anything.
+    """
+    scene.name.history = FAILED
+    scene.make(INVALID)
+    assert (NOW + LONGEST_ATTEMPT, "refused") == scene.told[0]
+    assert (NOW + timedelta(minutes=5), str(INVALID)) == scene.told[1]
+    expiring = StoredCertificate(CLICK, bundle_for(CLICK, NOW, NOW + LIFETIME), CA, NOW)
+    scene.name, scene.told = Standing(CLICK, expiring, FAILED), []
+    scene.make(INVALID)
+    assert 1 == len(scene.told)
+
+
+def test_clients_may_wait_again_when_another_ca_is_asked_instead(scene: Scene) -> None:
+    """
+    The retry was given up: the CA that is configured now has not failed yet.
+    """
+    scene.name.history, scene.name.is_given_up = FAILED, True
+    scene.make(IssuanceFailed(OrderCancelled()))
+    assert [NOW + LONGEST_ATTEMPT, NOW] == [until for until, _ in scene.told]
+
+
+def test_attempt_and_what_it_spends_are_stored_in_one_write(scene: Scene) -> None:
+    """
+    A kill in between would find one without the other.
+    """
+    seen: list[tuple[bool, int]] = []
+
+    def look() -> None:
+        with closing(sqlite3.connect(scene.path)) as connection:
+            (begun,) = connection.execute("SELECT attempt_started_at FROM history").fetchone()
+            (spent,) = connection.execute("SELECT count(*) FROM ca_limit").fetchone()
+        seen.append((begun is not None, spent))
+
+    scene.begins = look
+    scene.make(INVALID)
+    assert [(True, 1)] == seen
+
+
+def test_attempt_that_ended_before_its_order_is_as_if_it_had_not_been(scene: Scene) -> None:
+    """
+    Its CA's books get back what it had spent, once; a CA that is configured no more keeps its own.
+    """
+    authority = scene.make(CancelledError(), is_stopping=True)
+    begun = attrs.evolve(NO_HISTORY, directory=CA, attempt_started_at=NOW)
+    scene.name = Standing(CLICK, None, begun)
+    scene.attempts.withdraw(scene.name, authority)
+    assert (None, NO_HISTORY) == (scene.name.history.attempt_started_at, scene.history)
+    assert {"orders": NOW.timestamp()} == outcome(scene.store.load()).limits[CA]
+    scene.attempts.withdraw(Standing(CLICK, None, begun), None)
+    assert NO_HISTORY == scene.history

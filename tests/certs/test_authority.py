@@ -204,3 +204,13 @@ def test_each_challenge_type_may_cost_an_order(error: BaseException | None, expe
     else:
         ca.failed(CLICK, error, NOW)
     assert NOW.wall + expected_orders * 60 == ca.ledger.entries["orders"]
+
+
+def test_order_that_was_never_made_is_given_back() -> None:
+    """
+    A process that ended between its books and the CA leaves them as they were.
+    """
+    ca = authority(Limits(Bucket(2, 60), Bucket(2, 60), Bucket(2, 60)))
+    ca.began(CLICK, NOW)
+    ca.withdrew(CLICK)
+    assert {NOW.wall} == set(ca.ledger.entries.values())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -226,3 +227,20 @@ def test_books_go_by_a_clock_that_was_set() -> None:
     books.spend(new(), NOW)
     books.shift(5 * WEEK)
     assert NotBefore(NOW + 5 * WEEK + 60, Scope.ACCOUNT) == books.earliest(new(), NOW + 5 * WEEK)
+
+
+def test_order_that_is_under_way_was_counted() -> None:
+    """
+    To go on with it spends nothing and waits for no bucket, but a refusal of the CA's holds it up like any other.
+    """
+    books = ledger(Limits(orders=Bucket(1, 60), certificates_per_name=Bucket(1, 60)))
+    books.spend(new(), NOW)
+    begun, under_way = dict(books.entries), attrs.evolve(new(), is_under_way=True)
+    assert (False, None) == (books.earliest(new(), NOW) is None, books.earliest(under_way, NOW))
+    books.spend(under_way, NOW)
+    books.give_back_orders(under_way, 1)
+    assert begun == books.entries
+    books.block(Scope.ACCOUNT, "click.example.com", NOW + 5)
+    assert NotBefore(NOW + 5, Scope.ACCOUNT) == books.earliest(under_way, NOW)
+    books.give_back(under_way)
+    assert NOW == books.entries["name click.example.com"]

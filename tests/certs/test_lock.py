@@ -174,3 +174,33 @@ def test_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(StartError):
         StateLock(tmp_path).acquire()
     assert "kept" == outside.read_text()
+
+
+def test_shared_lock_stays_the_others(tmp_path: Path) -> None:
+    """
+    A process that was given the open file has the lock too: either may end, and nobody else gets it meanwhile.
+    """
+    first = StateLock(tmp_path)
+    first.acquire()
+    second = StateLock.shared(tmp_path, os.dup(first.fileno()))
+    first.is_shared = True
+    first.release()
+    assert (-1, True) == (first.fileno(), second.is_shared)
+    with pytest.raises(StartError, match="another sptls"):
+        StateLock(tmp_path).acquire()
+    second.is_shared = False
+    second.release()
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_lock_that_was_shared_is_ones_own_again(tmp_path: Path) -> None:
+    """
+    The other process has ended, and takes neither the lock nor its file with it.
+    """
+    first = StateLock(tmp_path)
+    first.acquire()
+    StateLock.shared(tmp_path, os.dup(first.fileno())).release()
+    assert (tmp_path / "lock").exists()
+    with pytest.raises(StartError, match="another sptls"):
+        StateLock(tmp_path).acquire()
+    first.release()

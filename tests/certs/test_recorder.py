@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from sptls.certs.recorder import SAVE_AGAIN_SECONDS, Recorder
-from sptls.certs.records import NO_HISTORY, History, Loaded, StoredCertificate
+from sptls.certs.records import NO_ENTRIES, NO_HISTORY, History, Loaded, StoredCertificate
 from sptls.errors import BadCertificate, StoreError
 from tests.certs.authority import NOW
 from tests.certs.stored import CA, CLICK, outcome, stored
@@ -46,11 +46,19 @@ class Disk:
         """
         await self._write((certificate, history))
 
-    async def put_history(self, name: HostName, history: History) -> None:
+    async def put_history(
+        self, name: HostName, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
+    ) -> None:
         """
-        Write a history.
+        Write a history, and what changed in ledgers with it.
         """
-        await self._write((name, history))
+        await self._write((name, history, dict(limits)) if limits else (name, history))
+
+    async def put_due(self, name: HostName, serial: str, renew_at: datetime) -> None:
+        """
+        Write when a certificate is due.
+        """
+        await self._write((name, serial, renew_at))
 
     async def put_limits(self, directory: str, entries: Mapping[str, float]) -> None:
         """
@@ -269,3 +277,46 @@ def test_limits_that_the_disk_did_not_take_go_with_the_next() -> None:
     disk.error = None
     assert [] == recorder.finish()
     assert ("ca", {"orders": 3.0}) == disk.written[-1]
+
+
+SPENT = {CA: {"orders": 60.0}}
+
+
+def test_history_and_ledger_are_one_write() -> None:
+    """
+    A restart finds both or neither; what an earlier write could not store of the ledger goes with them.
+    """
+    disk, clock = Disk(FULL), Clock()
+    recorder = Recorder(disk, clock)
+    recorder.limits(CA, {"orders": 30.0, "name a": 5.0})
+    disk.error = None
+    assert outcome(recorder.history(CLICK, FAILING, SPENT)) is None
+    recorder.corrected(CLICK, NO_HISTORY, {CA: {}})
+    assert [(CLICK, FAILING, {CA: {"orders": 60.0, "name a": 5.0}}), (CLICK, NO_HISTORY, {CA: {}})] == disk.written
+
+
+def test_ledger_that_the_disk_did_not_take_with_a_history_is_written_later() -> None:
+    """
+    With the next that is written of that ledger, beside a certificate too.
+    """
+    disk, clock = Disk(FULL), Clock()
+    recorder = Recorder(disk, clock)
+    outcome(recorder.certificate(stored(), NO_HISTORY))
+    assert FULL is outcome(recorder.history(CLICK, FAILING, SPENT))
+    disk.error = None
+    outcome(recorder.history(CLICK, NO_HISTORY, {CA: {"name a": 5.0}}))
+    assert [(stored(), NO_HISTORY), (CA, {"orders": 60.0, "name a": 5.0})] == disk.written
+
+
+def test_moment_of_a_renewal_is_written_or_the_log_says_so() -> None:
+    """
+    An operator's wish survives a restart; where the disk does not take it, the log tells that it would not.
+    """
+    disk = Disk()
+    recorder = Recorder(disk, Clock())
+    recorder.due(stored())
+    assert [(CLICK, stored().bundle.serial, stored().renew_at)] == disk.written
+    disk.error = FULL
+    with capturedLogs() as events:
+        recorder.due(stored())
+    assert "would not remember that click.example.com is to be renewed now" in formatEvent(events[0])

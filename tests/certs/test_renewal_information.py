@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from twisted.logger import LogEvent
 
     from sptls.certs.bundle import CertificateBundle
+    from sptls.certs.standing import Standing
 
 DAY = timedelta(days=1)
 HALF_DAY_SECONDS = 43200.0
@@ -127,6 +128,14 @@ class World:
         Give the wall clock's moment.
         """
         return NOW + timedelta(seconds=self.clock.seconds())
+
+    def standing(self, name: HostName) -> Standing:
+        """
+        Tell what the renewer knows of *name*.
+        """
+        found = self.renewer._names.get(name)
+        assert found is not None
+        return found
 
     def start(self, *names: HostName) -> None:
         """
@@ -357,7 +366,7 @@ def test_an_answer_that_comes_too_late_is_ignored(world: World, how: str) -> Non
     while not world.issuer.hanging:
         world.run(60.0)
     (hanging,), world.issuer.hanging = world.issuer.hanging, None
-    standing = world.renewer._names[CLICK]
+    standing = world.standing(CLICK)
     assert standing.certificate is not None
     if how == "replaced":
         standing.certificate = attrs.evolve(standing.certificate, bundle=bundle_for(CLICK))
@@ -390,14 +399,14 @@ def test_nothing_is_asked_of_a_ca_that_is_configured_no_more(world: World) -> No
     """
     world.put(CLICK)
     world.start(CLICK)
-    certificate = world.renewer._names[CLICK].certificate
+    certificate = world.standing(CLICK).certificate
     assert certificate is not None
-    world.renewer._names[CLICK].certificate = attrs.evolve(certificate, directory="https://former.example/")
+    world.standing(CLICK).certificate = attrs.evolve(certificate, directory="https://former.example/")
     world.run(HALF_DAY_SECONDS)
     expired = attrs.evolve(certificate.bundle, not_after=NOW)
-    world.renewer._names[CLICK].certificate = attrs.evolve(certificate, bundle=expired)
+    world.standing(CLICK).certificate = attrs.evolve(certificate, bundle=expired)
     world.run(HALF_DAY_SECONDS)
-    world.renewer._names[CLICK].certificate = None
+    world.standing(CLICK).certificate = None
     world.run(HALF_DAY_SECONDS)
     assert [] == world.issuer.asked
 

@@ -15,6 +15,7 @@ from sptls.certs import schedule
 from sptls.certs.authority import Authority
 from sptls.certs.limits import NO_LIMITS, Bucket, Ledger, Limits
 from sptls.certs.records import (
+    NO_ENTRIES,
     NO_HISTORY,
     History,
     Loaded,
@@ -48,7 +49,7 @@ from tests.certs.authority import NOW
 from tests.certs.stored import CA, CLICK, bundle_for, outcome, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from sptls.certs.bundle import CertificateBundle
@@ -151,7 +152,9 @@ class FullStore(Store):
             raise self.error
         await super().put_certificate(certificate, history)
 
-    async def put_history(self, name: HostName, history: History) -> None:
+    async def put_history(
+        self, name: HostName, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
+    ) -> None:
         """
         Write a history, if there is room.
         """
@@ -160,7 +163,7 @@ class FullStore(Store):
         if self.writing is not None:
             writing, self.writing = self.writing, None
             await writing
-        await super().put_history(name, history)
+        await super().put_history(name, history, limits)
 
 
 @attrs.define
@@ -446,10 +449,10 @@ def test_attempt_that_was_killed_before_its_order_costs_nothing(setting: Setting
 
 def test_order_that_was_cut_off_is_taken_up_at_once(setting: Setting) -> None:
     """
-    It is one attempt still, whose outcome counts; each time one failed authorization more may have gone unheard of.
+    It is one attempt still, however often: its outcome counts, and nothing else.
     """
     order = OrderRecord(CLICK, CA, "https://ca.example/a/1", "https://ca.example/o/1", b"key", NOW, NOW + WEEK)
-    for minutes in range(3):
+    for minutes in range(9):
         setting.start(CLICK)
         outcome(setting.store.put_order(order))
         setting.clock.calls.clear()
@@ -458,8 +461,8 @@ def test_order_that_was_cut_off_is_taken_up_at_once(setting: Setting) -> None:
     assert NOW == outcome(setting.store.load()).histories[CLICK].attempt_started_at
     setting.start(CLICK)
     setting.issuer.fail(CLICK, INVALID)
-    assert ([CLICK] * 4, "failing") == (setting.issuer.asked, setting.state().state)
-    assert 3 + 2 == len(outcome(setting.store.load()).histories[CLICK].failed_authorizations)
+    assert ([CLICK] * 10, "failing") == (setting.issuer.asked, setting.state().state)
+    assert 2 == len(outcome(setting.store.load()).histories[CLICK].failed_authorizations)
 
 
 def test_name_that_waits_for_the_limit_says_so(setting: Setting) -> None:
@@ -822,6 +825,36 @@ def test_operator_who_asks_has_a_failed_name_tried_at_once(setting: Setting) -> 
     assert ("failing", NOW + schedule.LIMIT_WINDOW) == (setting.state().state, setting.state().next_attempt_at)
 
 
+def test_name_whose_dns_has_changed_is_tried_at_once_and_says_why(setting: Setting) -> None:
+    """
+    Until the attempt has ended; the CA's limits hold, and then it is said as well. A running order is not touched.
+    """
+    setting.start(CLICK)
+    setting.renewer.dns_changed(CLICK)
+    setting.issuer.fail(CLICK, INVALID)
+    assert None is setting.state().dns_changed_at
+    setting.renewer.dns_changed(CLICK)
+    assert (2, "issuing", NOW) == (len(setting.issuer.asked), setting.state().state, setting.state().dns_changed_at)
+    setting.issuer.fail(CLICK, INVALID)
+    assert None is setting.state().dns_changed_at
+    setting.renewer.dns_changed(CLICK)
+    assert (2, NOW) == (len(setting.issuer.asked), setting.state().dns_changed_at)
+    setting.renewer.dns_changed(OTHER)
+    setting.advance(hours=2)
+    setting.issuer.finish(CLICK)
+    assert ("valid", None) == (setting.state().state, setting.state().dns_changed_at)
+
+
+def test_ca_of_a_name_is_that_of_its_last_attempt(setting: Setting) -> None:
+    """
+    Or the first one, where there was none or that one is gone.
+    """
+    setting.start(CLICK)
+    assert (CA, None) == (setting.renewer.directory_of(CLICK), setting.renewer.directory_of(OTHER))
+    setting.renewer.set_authorities([])
+    assert None is setting.renewer.directory_of(CLICK)
+
+
 def test_operator_asks_for_nothing_that_is_there_or_unknown(setting: Setting) -> None:
     """
     A valid certificate is not ordered again, a running order not twice, a name that is not configured never.
@@ -1149,3 +1182,39 @@ def test_certificate_is_not_adopted_while_an_order_runs_or_for_nobody(setting: S
     assert not outcome(setting.renewer.adopt(stored()))
     assert not outcome(setting.renewer.adopt(stored("other.example.com")))
     assert {} == setting.served
+
+
+def test_renewal_that_an_operator_asked_for_survives_a_kill(setting: Setting) -> None:
+    """
+    The next process finds the certificate due, also where the last one had not begun.
+    """
+    setting.start(CLICK)
+    setting.issuer.finish(CLICK)
+    setting.renewer._is_stopping = True
+    setting.renewer.renew(CLICK)
+    setting.clock.calls.clear()
+    setting.restart()
+    setting.start(CLICK)
+    assert [CLICK] * 2 == setting.issuer.asked
+
+
+def test_kills_use_up_no_limit(setting: Setting) -> None:
+    """
+    A process that is killed over and over, before its order is on record or after, parks no name for the days that the
+    certificates of a name take to be allowed again.
+    """
+    setting.limits = Limits(Bucket(4, 3600), Bucket(4, 3600), Bucket(4, 3600))
+    order = OrderRecord(CLICK, CA, "https://ca.example/a/1", "https://ca.example/o/1", b"key", NOW, NOW + WEEK)
+    setting.restart()
+    for kill in range(20):
+        setting.start(CLICK)
+        if kill == 10:
+            outcome(setting.store.put_order(order))
+        setting.clock.calls.clear()
+        setting.restart()
+    setting.start(CLICK)
+    setting.issuer.finish(CLICK)
+    assert ([CLICK] * 21, []) == (setting.issuer.asked, setting.failures)
+    stored_limits = outcome(setting.store.load()).limits[CA]
+    # One certificate, and the two orders that an attempt may need: how many the killed ones made is not known.
+    assert {3600.0, 7200.0} == {moment - NOW.timestamp() for moment in stored_limits.values()}

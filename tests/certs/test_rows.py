@@ -203,12 +203,18 @@ def test_account_survives() -> None:
         rows.account_of((row[0], "https://ca/acct/2", *row[2:]))
 
 
-@given(moments, moments, st.booleans(), texts)
-def test_order_survives(created_at: datetime, expires: datetime, is_replacement: bool, url: str) -> None:
+failed_types = st.sampled_from([(), ("tls-alpn-01",), ("an earlier challenge", "http-01")])
+
+
+@given(moments, moments, st.booleans(), texts, failed_types)
+def test_order_survives(
+    created_at: datetime, expires: datetime, is_replacement: bool, url: str, failed_types: tuple[str, ...]
+) -> None:
     """
     An order under way comes back from its row as it went in, and a changed one does not.
     """
     order = attrs.evolve(order_for(), created_at=created_at, expires=expires, is_replacement=is_replacement, url=url)
+    order = attrs.evolve(order, failed_types=failed_types, is_counted=not is_replacement)
     row = rows.order_row(order)
     assert order == rows.order_of(row)
     with pytest.raises(rows.DamagedRowError):

@@ -521,28 +521,18 @@ def test_what_means_nothing_more_at_another_ca_is_dropped() -> None:
     assert ((), ELSEWHERE.directory) == (begun.elsewhere, begun.directory)
 
 
-def test_order_that_was_cut_off_is_taken_up_until_the_limit_may_be_reached() -> None:
+def test_order_that_was_cut_off_is_gone_on_with_however_often() -> None:
     """
-    It counts as one failed authorization each time, and goes on at once; the fifth time it waits for the hour's end.
-    """
-    history = started(NO_HISTORY, NOW, directory=CA, challenge_types=2)
-    for _ in range(3):
-        assert Obtain(Reason.MISSING, HERE) == decide(None, history, NOW, HERE, is_resuming=True)
-        history = started(history, NOW, directory=CA, challenge_types=2, is_resuming=True)
-    assert (3, NOW) == (len(history.failed_authorizations), history.attempt_started_at)
-    assert isinstance(decide(None, history, NOW, HERE, is_resuming=True), Wait)
-
-
-def test_failing_name_that_was_cut_off_waits_while_the_limit_is_near() -> None:
-    """
-    Both challenge types may have failed unheard of, and may fail once more; with two failures before, that is six.
+    It is one attempt, which fitted into the limit when it started, and to go on with it costs nothing.
     """
     history = failed(History(directory=CA), Failure("dead", 2))
     later = NOW + timedelta(minutes=30)
-    begun = started(history, later, directory=CA, challenge_types=2)
-    assert isinstance(decide(None, begun, later, HERE, is_resuming=True), Wait)
-    calm = attrs.evolve(begun, failed_authorizations=())
-    assert Obtain(Reason.MISSING, HERE) == decide(None, calm, later, HERE, is_resuming=True)
+    history = started(history, later, directory=CA, challenge_types=2)
+    for minutes in range(9):
+        now = later + timedelta(minutes=minutes)
+        assert Obtain(Reason.MISSING, HERE) == decide(None, history, now, BOTH, is_resuming=True)
+        history = started(history, now, directory=CA, challenge_types=2, is_resuming=True)
+    assert (2, later) == (len(history.failed_authorizations), history.attempt_started_at)
 
 
 def test_order_at_a_ca_that_is_not_asked_any_more_is_not_taken_up() -> None:
@@ -550,6 +540,7 @@ def test_order_at_a_ca_that_is_not_asked_any_more_is_not_taken_up() -> None:
     What was begun there counts there; here it is a first attempt.
     """
     begun = started(NO_HISTORY, NOW, directory=ELSEWHERE.directory, challenge_types=2)
+    assert Obtain(Reason.MISSING, HERE) == decide(None, begun, NOW, HERE, is_resuming=True)
     here = started(begun, NOW, directory=CA, challenge_types=2, is_resuming=True).at(CA)
     assert (History(directory=CA, attempt_started_at=NOW)) == here
 
@@ -576,3 +567,11 @@ def test_outage_makes_no_name_wait_for_hours() -> None:
         History(consecutive_failures=50), out, NOW, not_after=None, challenge_types=2, fraction=0.999
     )
     assert (51, NOW + timedelta(minutes=10)) == (history.consecutive_failures, history.next_attempt_at)
+
+
+def test_attempt_that_cost_nothing_leaves_no_trace() -> None:
+    """
+    It is as if it had not started.
+    """
+    begun = started(NO_HISTORY, NOW, directory=CA, challenge_types=2)
+    assert History(directory=CA) == schedule.withdrawn(begun)

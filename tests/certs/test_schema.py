@@ -169,7 +169,7 @@ def test_rescue_copies_what_is_sound(tmp_path: Path) -> None:
         connection.execute("INSERT INTO deployment VALUES ('c.example', '0a', 1, 0, NULL, '')")
         connection.execute("INSERT INTO renewal_information VALUES ('d.example', '0a', 1, 2, 3, '')")
         connection.execute("INSERT INTO warning VALUES ('e.example', '0a', 7, 1, 3)")
-        connection.execute(f"INSERT INTO acme_order VALUES ({', '.join('?' * 9)})", rows.order_row(order_for()))  # noqa: S608
+        connection.execute(f"INSERT INTO acme_order VALUES ({', '.join('?' * 11)})", rows.order_row(order_for()))  # noqa: S608
         path.with_name("store.db-journal").write_bytes(b"")
     fresh, kept = schema.rescue(path, NOW)
     with closing(fresh):
@@ -198,6 +198,14 @@ def test_rescue_of_garbage_gives_an_empty_store(tmp_path: Path) -> None:
     with closing(fresh):
         assert 0 == value(fresh, "SELECT count(*) FROM certificate")
     assert b"garbage" * 1000 == kept.read_bytes()
+
+
+def test_directory_that_may_not_be_looked_into_is_said(tmp_path: Path) -> None:
+    """
+    As when the permission is lost while the daemon runs: an error like any other of the store's.
+    """
+    with read_only(tmp_path), pytest.raises(StoreError, match="Permission denied; make its directory writable"):
+        schema.connect(tmp_path / "store.db")
 
 
 def test_rescue_on_a_read_only_disk_is_said() -> None:

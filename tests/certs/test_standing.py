@@ -13,7 +13,7 @@ from sptls.certs.standing import Standing
 from sptls.errors import StoreError
 from sptls.interfaces import Issued
 from tests.certs.authority import NOW
-from tests.certs.stored import CLICK, stored
+from tests.certs.stored import CA, CLICK, stored
 
 VALID = stored()
 EXPIRED_BY = VALID.bundle.not_after + timedelta(seconds=1)
@@ -136,3 +136,13 @@ def test_attempt_is_given_up_whether_it_has_asked_or_not() -> None:
         standing.give_up()
         assert standing.is_given_up
     assert [running] == cancelled
+
+
+def test_order_that_an_earlier_process_began_demands_nothing_more() -> None:
+    """
+    At the CA where it is; at another one it is a new one.
+    """
+    standing = Standing(CLICK, None, History(directory=CA), is_resuming=True)
+    assert [True, False] == [
+        standing.demand(Priority.NEW, directory, NOW).is_under_way for directory in (CA, "https://other.example/")
+    ]

@@ -29,6 +29,7 @@ from tests.certs.authority import NOW
 from tests.certs.stored import CA, CLICK, bundle_for, open_directory, order_for, read_only, stored
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 FAILING = History(2, NOW + timedelta(minutes=5), (NOW, NOW), "dead", None, CA)
@@ -495,3 +496,90 @@ def test_locked_file_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match="locked; another process holds it for over 5 s"):
             store.put_history(CLICK, FAILING)
+
+
+def test_history_takes_the_ledger_along(path: Path) -> None:
+    """
+    In one transaction.
+    """
+    with closing(opened(path)) as store:
+        later = NOW.timestamp() + 60
+        store.put_history(CLICK, FAILING, {CA: {"orders": later}})
+        assert Loaded({}, {CLICK: FAILING}, limits={CA: {"orders": later}}) == store.load()
+
+
+def test_renewal_moment_is_put_by_itself(path: Path) -> None:
+    """
+    An operator asks for a renewal; a certificate that was replaced meanwhile keeps its own moment.
+    """
+    with closing(opened(path)) as store:
+        store.put_due(CLICK, stored().bundle.serial, NOW)
+        store.put_certificate(stored(), NO_HISTORY)
+        store.put_due(CLICK, "0b", NOW)
+        assert {CLICK: stored()} == store.load().certificates
+        store.put_due(CLICK, stored().bundle.serial, NOW)
+        assert {CLICK: attrs.evolve(stored(), renew_at=NOW)} == store.load().certificates
+
+
+def syncs(path: Path, works: list[Callable[[], object]], store: StoreFile) -> tuple[list[object], int]:
+    """
+    Give what came of *works* that were done together, and how many transactions that took.
+    """
+    with closing(sqlite3.connect(path)) as watcher:
+        (before,) = watcher.execute("PRAGMA data_version").fetchone()
+        outcomes = store.together(works)
+        (after,) = watcher.execute("PRAGMA data_version").fetchone()
+    return outcomes, after - before
+
+
+def test_writes_are_done_together(path: Path) -> None:
+    """
+    In one transaction, whatever one of them is refused for; what was written before them is there.
+    """
+    wrong = attrs.evolve(stored("other.example"), name=CLICK)
+    with closing(opened(path)) as store:
+        outcomes, transactions = syncs(
+            path,
+            [
+                lambda: store.put_certificate(stored(), NO_HISTORY),
+                lambda: store.put_certificate(wrong, FAILING),
+                lambda: store.put_account(CA, ACCOUNT),
+            ],
+            store,
+        )
+        assert [None, BadCertificate, None] == [one if one is None else type(one) for one in outcomes]
+        assert (1, Loaded({CLICK: stored()}), ACCOUNT) == (transactions, store.load(), store.account(CA))
+
+
+def test_writes_that_can_not_be_done_together_are_done_one_by_one(path: Path) -> None:
+    """
+    One that the file does not take, or a fault of ours, costs the others nothing; one alone is done as ever.
+    """
+
+    def fault() -> None:
+        raise ZeroDivisionError
+
+    with closing(opened(path)) as store:
+        outcomes = store.together(
+            [
+                lambda: store.put_history(CLICK, FAILING),
+                fault,
+                lambda: store.put_account(CA, ACCOUNT),
+            ]
+        )
+        assert [None, ZeroDivisionError, None] == [one if one is None else type(one) for one in outcomes]
+        assert ({CLICK: FAILING}, ACCOUNT) == (store.load().histories, store.account(CA))
+        assert [ACCOUNT] == store.together([lambda: store.account(CA)])
+
+
+def test_disk_that_takes_nothing_is_told_to_each_of_those_that_wrote_together() -> None:
+    """
+    Nothing of them is stored, and what was there is.
+    """
+    with open_directory() as directory:
+        with closing(opened(directory / "store.db")) as store:
+            store.put_history(CLICK, FAILING)
+        with read_only(directory), closing(StoreFile(directory / "store.db", lambda: NOW)) as store:
+            outcomes = store.together([lambda: store.put_history(CLICK, NO_HISTORY)] * 2)
+            assert [StoreError] * 2 == [type(one) for one in outcomes]
+            assert {CLICK: FAILING} == store.load().histories

@@ -16,7 +16,7 @@ import pytest
 from sptls.certs import schema
 from sptls.certs.records import NO_HISTORY, History, Loaded
 from sptls.certs.store_file import StoreFile
-from sptls.certs.store_reader import read_store
+from sptls.certs.store_reader import read_certificates, read_store
 from sptls.errors import StoreError
 from sptls.names import HostName
 from tests.certs.authority import NOW
@@ -181,3 +181,22 @@ def test_write_that_was_cut_off_is_left_to_the_daemon(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="start sptls once"):
         read_store(path)
     assert before == _seen(tmp_path)
+
+
+def test_some_certificates_are_read(tmp_path: Path) -> None:
+    """
+    Those that are stored, of the names that are asked for; the damaged ones are left out.
+    """
+    path = _fill(tmp_path)
+    assert (stored(),) == read_certificates(path, [DEAD, stored().name])
+    assert () == read_certificates(path, [DEAD])
+    _execute(path, "UPDATE certificate SET private_key = x'00'")
+    assert () == read_certificates(path, [stored().name])
+
+
+def test_some_certificates_of_no_store_are_an_error(tmp_path: Path) -> None:
+    """
+    Whoever asks for some knows that there is a store.
+    """
+    with pytest.raises(StoreError, match=r"store\.db"):
+        read_certificates(tmp_path / "store.db", [DEAD])
