@@ -28,10 +28,8 @@ from sptls.deploy import plan
 from sptls.deploy.deployer import Deployer
 from sptls.deploy.webroot import WebrootResponder
 from sptls.issuing import LateAcmeIssuer, make_authority, make_issuer
-from sptls.precheck import Precheck
-from sptls.proxy.http01 import Http01Responder
+from sptls.self_check import SelfCheck
 from sptls.threads import daemon_thread
-from sptls.tls.alpn_challenge import TlsAlpn01Responder
 from sptls.tls.contexts import CONTEXTS_KEPT, ContextCache, client_trust
 from sptls.tls.served import ServedCertificates
 
@@ -70,9 +68,51 @@ def trust_roots(config: Config) -> TrustRoots:
 
 def ordered_names(config: Config) -> list[HostName]:
     """
-    Give the names whose certificates are obtained here: all that do not bring their own.
+    Give the names whose certificates are obtained here: those that do not bring their own, nor are another server's.
     """
-    return [domain.name for domain in config.domains if domain.certificate is None]
+    return [domain.name for domain in config.domains if domain.is_ordered]
+
+
+@attrs.frozen(eq=False)
+class Ordering:
+    """
+    What it takes to make the CAs of a configuration: what they share, whichever they are.
+    """
+
+    reactor: Any
+    trust: TrustRoots
+    threads: ThreadPool
+    store: Store
+    http01: Any
+    alpn01: Any
+    on_disk: InThread
+    draw: Callable[[], float]
+
+    def responders(self, config: Config) -> tuple[Any, ...]:
+        """
+        Give what answers challenges: here, or in the webroot of another server.
+        """
+        webroot = config.deploy.webroot
+        return (self.http01 if webroot is None else WebrootResponder(webroot, self.on_disk), self.alpn01)
+
+    def authorities(self, config: Config) -> list[Authority]:
+        """
+        Make the CAs, in the order in which they are asked.
+
+        Raises:
+            StartError: the internal CA's root can't be read or made.
+        """
+        responders = self.responders(config)
+
+        def authority(acme: AcmeConfig) -> Authority:
+            roots, is_last = self.trust[acme.trust], acme is config.cas[-1]
+            issuer = make_issuer(
+                self.reactor, acme, config.state_dir, roots, wall_time, self.threads, self.store, responders,
+                has_successor=not is_last,
+            )  # fmt: skip
+            return make_authority(acme, issuer, self.draw)
+
+        return [authority(acme) for acme in config.cas]
 
 
 @attrs.define(eq=False)
@@ -83,12 +123,10 @@ class Keeping:
 
     store: Store
     threads: ThreadPool
-    http01: Http01Responder
-    alpn01: TlsAlpn01Responder
     deployer: Deployer
-    authorities_for: Callable[[Config], list[Authority]]
+    ordering: Ordering
     authorities: list[Authority]
-    precheck: Precheck
+    self_check: SelfCheck
     renewer: Renewer
     contexts: ContextCache
     served: ServedCertificates
@@ -100,37 +138,26 @@ class Keeping:
     former: list[Authority] = attrs.field(factory=list)
 
     @classmethod
-    def make(cls, reactor: Any, config: Config, trust: TrustRoots) -> Keeping:
+    def make(cls, reactor: Any, config: Config, trust: TrustRoots, responders: tuple[Any, Any]) -> Keeping:
         """
         Make the parts of *config*; nothing runs yet. *trust* may grow later.
+
+        *responders* answer http-01 and tls-alpn-01 where clients are served (`txacme.interfaces.IResponder`).
 
         Raises:
             StartError: the internal CA's root can't be read or made.
         """
         store = Store(config.state_dir / STORE_FILE, WorkerThread(reactor), wall_time, config.acme.directory)
         threads, draw = ThreadPool(0, _KEY_THREADS, "keys"), random.SystemRandom().random
-        http01, alpn01 = Http01Responder(), TlsAlpn01Responder(wall_time)
         on_disk = daemon_thread(reactor, "deploy")
         deployer = Deployer(config.deploy, store, reactor=reactor, wall_clock=wall_time, in_thread=on_disk)
-
-        def authorities_for(config: Config) -> list[Authority]:
-            webroot, state = config.deploy.webroot, config.state_dir
-            responders = (http01 if webroot is None else WebrootResponder(webroot, on_disk), alpn01)
-
-            def authority(acme: AcmeConfig) -> Authority:
-                roots, is_last = trust[acme.trust], acme is config.cas[-1]
-                issuer = make_issuer(
-                    reactor, acme, state, roots, wall_time, threads, store, responders, has_successor=not is_last
-                )
-                return make_authority(acme, issuer, draw)
-
-            return [authority(acme) for acme in config.cas]
 
         def issued(name: HostName, bundle: CertificateBundle) -> None:
             served.replace(name, bundle)
             deployer.changed(name, bundle)
             questions.changed(name)
             watch.changed(name)
+            self_check.issued(name)
 
         def failed(name: HostName, until: Any, _: str) -> None:
             served.fail(name, until)
@@ -142,9 +169,11 @@ class Keeping:
         def channels(notify: NotifyConfig) -> list[Channel]:
             return make_channels(reactor, notify, trust[None], daemon_thread(reactor, "notify"))
 
-        authorities = authorities_for(config)
-        precheck = Precheck(reactor, store, config.cas)
-        renewer = Renewer(authorities, store, reactor, wall_time, draw, issued=issued, failed=failed, look=precheck)
+        ordering = Ordering(reactor, trust, threads, store, *responders, on_disk, draw)
+        authorities = ordering.authorities(config)
+        self_check = SelfCheck(reactor, store, config.cas, ordering.responders(config), draw)
+        look = self_check.precheck
+        renewer = Renewer(authorities, store, reactor, wall_time, draw, issued=issued, failed=failed, look=look)
         contexts = ContextCache(config.tls.policy, CONTEXTS_KEPT, reactor.seconds)
         served = ServedCertificates(
             config.domains,
@@ -157,8 +186,8 @@ class Keeping:
         questions = RenewalQuestions(renewer, store, reactor, wall_time, draw)
         watch = CertificateWatch(config.notify, store, subject, channels, reactor=reactor, wall_clock=wall_time)
         return cls(
-            store, threads, http01, alpn01, deployer, authorities_for, authorities, precheck, renewer, contexts, served,
-            questions, watch, DailyCopies(store, reactor), on_disk, draw,
+            store, threads, deployer, ordering, authorities, self_check, renewer, contexts, served, questions, watch,
+            DailyCopies(store, reactor), on_disk, draw,
         )  # fmt: skip
 
     async def start(self, config: Config, ending: AsyncExitStack, only: frozenset[HostName] | None) -> None:
@@ -168,19 +197,35 @@ class Keeping:
         Raises:
             StoreError: the store can't be opened or read.
         """
+        self.keep(config, ending, only, await self.open(config, ending))
+
+    async def open(self, config: Config, ending: AsyncExitStack) -> Loaded:
+        """
+        Serve what is stored, and give what `keep` goes by; *ending* gets what undoes it, in the opposite order.
+
+        Raises:
+            StoreError: the store can't be opened or read.
+        """
         await self.store.open()
         ending.push_async_callback(self.store.close)
         loaded = await self._rescued(config, await self.store.load())
+        for name, bundle in self._stored(config, loaded).items():
+            self.served.replace(name, bundle)
+        return loaded
+
+    def keep(
+        self, config: Config, ending: AsyncExitStack, only: frozenset[HostName] | None, loaded: Loaded
+    ) -> None:
+        """
+        Begin to keep fresh what was *loaded*; *ending* gets what undoes it, in the opposite order.
+        """
         self.copies.start()
         ending.push_async_callback(self.copies.stop)
         self.threads.start()
         ending.callback(self.threads.stop)
         ending.push_async_callback(self._close_issuers)
         names = ordered_names(config)
-        stored = {name: loaded.certificates[name].bundle for name in names if name in loaded.certificates}
-        for name, bundle in stored.items():
-            self.served.replace(name, bundle)
-        self.deployer.start(stored, loaded.deployments)
+        self.deployer.start(self._stored(config, loaded), loaded.deployments)
         ending.push_async_callback(self.deployer.stop)
         self.renewer.start(names if only is None else only.intersection(names), loaded)
         ending.push_async_callback(self.renewer.stop)
@@ -189,6 +234,13 @@ class Keeping:
             ending.push_async_callback(self.questions.stop)
             self.watch.start([domain.name for domain in config.domains], loaded.warned)
             ending.push_async_callback(self.watch.stop)
+            self.self_check.start(self.renewer, names, loaded)
+            ending.push_async_callback(self.self_check.stop)
+
+    @staticmethod
+    def _stored(config: Config, loaded: Loaded) -> dict[HostName, CertificateBundle]:
+        found = loaded.certificates
+        return {name: found[name].bundle for name in ordered_names(config) if name in found}
 
     async def changed(self, old: Config, new: Config, other_roots: Container[Path | None] = ()) -> Callable[[], None]:
         """
@@ -204,11 +256,11 @@ class Keeping:
         loaded = await self.store.load() if is_any_new else Loaded()
         is_other_ca = (old.cas, old.deploy.webroot) != (new.cas, new.deploy.webroot)
         is_other_ca = is_other_ca or any(acme.trust in other_roots for acme in new.cas)
-        authorities = self.authorities_for(new) if is_other_ca else None
+        authorities = self.ordering.authorities(new) if is_other_ca else None
 
         def go_over() -> None:
             self.contexts.set_policy(new.tls.policy)
-            self.precheck.configure(new.cas)
+            self.self_check.configure(new.cas, self.ordering.responders(new))
             self.served.set_domains(new.domains, new.listen.default_name)
             self.deployer.set_names(names)
             self.deployer.configure(new.deploy)
@@ -222,6 +274,7 @@ class Keeping:
             self.questions.set_names(names, loaded.advices)
             self.watch.set_names([domain.name for domain in new.domains], loaded.warned)
             self.watch.configure(new.notify)
+            self.self_check.set_names(names, loaded)
 
         return go_over
 

@@ -2,55 +2,98 @@
 The parts of a running daemon: each made with the others that it needs, started, and drained.
 
 Parts start in the order in which they need each other and end in the opposite one. What a part does is its own
-business; here is only who meets whom.
+business; here is only who meets whom. Those that face clients are in this process (`serving`), or in worker processes
+of their own (`workers.crew`): the parts that keep certificates know no difference.
 """
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from sptls.acme.ca_hosts import CaHosts
+from sptls.certs.records import Loaded
 from sptls.clock import wall_time
-from sptls.deadlines import Deadlines
-from sptls.keeping import Keeping
-from sptls.names import NameTable
-from sptls.ops.report import Report
-from sptls.proxy.access_log import AccessLog
-from sptls.proxy.counters import Counters
-from sptls.proxy.gateway import Gateway
-from sptls.proxy.http1 import Http1, Http1Factory
-from sptls.proxy.http2 import Http2
-from sptls.proxy.log_line import combined, json_line
-from sptls.proxy.resolver import Resolver, SystemLookUp
-from sptls.proxy.route import Site
-from sptls.proxy.upstream import Upstreams
-from sptls.proxy.upstream_tcp import TcpConnector
-from sptls.tls.client import TlsClient
-from sptls.tls.contexts import HTTP_2
-from sptls.tls.server import ACME_TLS, TlsServer
+from sptls.keeping import Keeping, ordered_names
+from sptls.ops.report import Report, Reported
+from sptls.proxy.http01 import Http01Responder
+from sptls.proxy.resolver import SystemLookUp
+from sptls.serving import Serving, adopt, stop_listening
+from sptls.tls.alpn_challenge import TlsAlpn01Responder
+from sptls.workers.crew import Crew
 
 if TYPE_CHECKING:
-    import socket
-    from contextlib import AsyncExitStack
+    from collections.abc import Collection
+    from pathlib import Path
 
     from twisted.internet.interfaces import IListeningPort
 
+    from sptls.certs.bundle import CertificateBundle
     from sptls.certs.own import OwnCertificates
-    from sptls.config import Config, UpstreamConfig
-    from sptls.interfaces import IUpstreamConnector
+    from sptls.certs.renewer import Renewer
+    from sptls.config import Config
     from sptls.keeping import TrustRoots
     from sptls.names import HostName
+    from sptls.ops.control import HandOver
+    from sptls.ops.control_socket import ControlSocket
     from sptls.startup import Bound
+    from sptls.tls.served import ServedCertificates
 
 _log = Logger()
 
-# How long running exchanges may go on after SIGTERM. Container engines kill after 10 s unless told otherwise.
-DRAIN_SECONDS = 10.0
+
+class Front(Reported, Protocol):
+    """
+    What faces the clients: `serving.Serving` in this process, or `workers.crew.Crew`.
+    """
+
+    def serve(self, served: ServedCertificates, renewer: Renewer) -> None:
+        """
+        Serve what *served* has from now on, in the place of what was served, and tell *renewer* who waits.
+        """
+
+    def start(self, ending: AsyncExitStack) -> None:
+        """
+        Start what serving needs; *ending* gets what undoes it, in the opposite order.
+
+        Raises:
+            StartError: it can't.
+        """
+
+    async def listen(self, bound: Bound) -> None:
+        """
+        Begin to serve on the sockets that were bound; all that is in what is served by now is there when this returns.
+
+        Raises:
+            StartError: it can't.
+        """
+
+    def go_over(self, config: Config, other_roots: Collection[Path | None] = ()) -> None:
+        """
+        Go on with *config*, without waiting or failing.
+
+        Upstreams whose file of roots is in *other_roots* get new connections.
+        """
+
+    async def settled(self) -> None:
+        """
+        Return when all clients are served by what was last gone over to.
+        """
+
+    def reopen_logs(self) -> None:
+        """
+        Go on in a new access log.
+        """
+
+    async def drain(self) -> None:
+        """
+        Accept no more, let running exchanges finish for `serving.DRAIN_SECONDS`, then close what is left.
+
+        Who waits at a socket of `Bound.shared` is left to the other process that listens there.
+        """
 
 
 @attrs.define(eq=False)
@@ -59,97 +102,106 @@ class Parts:
     The parts of a running daemon.
     """
 
-    deadlines: Deadlines
+    reactor: Any
     keeping: Keeping
     own: OwnCertificates
-    look_ups: tuple[SystemLookUp, ...]
-    resolver: Resolver
-    tls_client: TlsClient
-    upstreams: Upstreams
-    access_log: AccessLog
-    gateway: Gateway
-    tls: TlsServer
+    ca_look_up: SystemLookUp
+    front: Front
     report: Report
     config: Config
     trust: TrustRoots
-    plain_ports: list[IListeningPort] = attrs.field(factory=list)
+    responders: tuple[Any, Any]
+    is_paused: bool = False
+    control_socket: ControlSocket | None = None
+    _hand_over: HandOver | None = None
+    _loaded: Loaded = Loaded()
+    _admin_ports: list[IListeningPort] = attrs.field(factory=list)
+    _keeping_ending: AsyncExitStack = attrs.field(factory=AsyncExitStack)
 
     @classmethod
-    def make(cls, reactor: Any, config: Config, own: OwnCertificates, trust: TrustRoots) -> Parts:
+    def make(cls, reactor: Any, config: Config, own: OwnCertificates, trust: TrustRoots, workers: int = 1) -> Parts:
         """
         Make all parts of *config*, each given the others that it needs; nothing runs yet.
+
+        More than one of *workers* are processes of their own.
         """
-        deadlines, counters = Deadlines(reactor), Counters()
-        keeping = Keeping.make(reactor, config, trust)
-        served, renewer = keeping.served, keeping.renewer
-        tls_client = TlsClient(reactor, deadlines, config.limits.upstream_connect_seconds)
-
-        def connector_for(upstream: UpstreamConfig) -> IUpstreamConnector:
-            if upstream.scheme == "http":
-                return TcpConnector(reactor, upstream.port)
-            return tls_client.connector(upstream.host, upstream.port, trust[upstream.trust])
-
         # The CA's look-ups have threads of their own: a zone that hangs must not hold up the upstreams'.
-        look_up, ca_look_up = SystemLookUp(reactor), SystemLookUp(reactor)
+        ca_look_up = SystemLookUp(reactor)
         reactor.installNameResolver(CaHosts(ca_look_up))
-        resolver = Resolver(reactor, look_up)
-        upstreams = Upstreams(reactor, deadlines, config.limits, resolver, connector_for, counters)
-        access_log = AccessLog(reactor, _log_path(config), _log_line(config))
-        gateway = Gateway(
-            sites=_sites(config),
-            tokens=keeping.http01.tokens,
-            upstreams=upstreams,
-            access_log=access_log,
-            limits=config.limits,
-            deadlines=deadlines,
-            clock=reactor,
-            now=time.time,
-            counters=counters,
-            has_certificate=served.has_valid,
-        )
+        front: Front
+        if workers > 1:
+            crew = Crew(reactor, config, trust, workers)
+            responders = crew.responders
+            keeping = Keeping.make(reactor, config, trust, responders)
+            crew.serve(keeping.served, keeping.renewer)
+            front = crew
+        else:
+            http01, alpn01 = Http01Responder(), TlsAlpn01Responder(wall_time)
+            responders = (http01, alpn01)
+            keeping = Keeping.make(reactor, config, trust, responders)
+            front = Serving.make(reactor, config, trust, keeping.served, alpn01, http01.tokens)
+        report = Report(config, keeping.renewer, keeping.served, own, front, wall_time, keeping.deployer.state)
+        return cls(reactor, keeping, own, ca_look_up, front, report, config, trust, responders)
 
-        def protocol_for(alpn: bytes) -> Any:
-            if alpn == ACME_TLS:  # the CA has seen the certificate; nothing else is said (RFC 8737 §3)
-                return None
-            return Http2(gateway) if alpn == HTTP_2 else Http1(gateway)
-
-        tls = TlsServer(
-            reactor, served, keeping.alpn01, protocol_for, deadlines, config.limits, config.handshake.hold_seconds
-        )
-        report = Report(
-            config, renewer, served, own, tls, gateway, upstreams, access_log, wall_time, keeping.deployer.state
-        )
-        return cls(
-            deadlines, keeping, own, (look_up, ca_look_up), resolver, tls_client, upstreams, access_log, gateway, tls,
-            report, config, trust,
-        )  # fmt: skip
-
-    async def start(self, ending: AsyncExitStack, only: frozenset[HostName] | None = None) -> None:
+    async def start(self, ending: AsyncExitStack) -> None:
         """
-        Start everything but the listeners; *ending* gets what undoes it, in the opposite order.
-
-        With *only*, no certificate is obtained or renewed for any other name.
+        Serve what is stored, and start everything but the listeners, and `keep`; *ending* gets what undoes it, in the
+        opposite order.
 
         Raises:
             SptlsError: the store or the access log can't be opened.
         """
-        self.deadlines.start()
-        ending.callback(self.deadlines.stop)
-        self.access_log.start()
-        ending.push_async_callback(self.access_log.stop)
-        for look_up in self.look_ups:
-            look_up.start()
-            ending.callback(look_up.stop)
-        self.resolver.start()
-        ending.callback(self.resolver.stop)
-        ending.callback(self.tls_client.stop)
-        self.upstreams.serve(upstreams_of(self.config))
-        ending.push_async_callback(self.upstreams.stop)
+        self.ca_look_up.start()
+        ending.callback(self.ca_look_up.stop)
+        self.front.start(ending)
         for name, bundle in self.own.bundles.items():
             self.keeping.served.replace(name, bundle)
-        self.own.start(self.keeping.served.replace)
+        self.own.start(self._replace)
         ending.push_async_callback(self._stop_own)
-        await self.keeping.start(self.config, ending, only)
+        ending.push_async_callback(self._keeping_ending.aclose)
+        self._loaded = await self.keeping.open(self.config, self._keeping_ending)
+
+    def keep(self, only: frozenset[HostName] | None = None) -> None:
+        """
+        Begin to obtain and renew certificates; with *only*, for no other name. Once, after `start`.
+        """
+        loaded, self._loaded = self._loaded, Loaded()
+        self.keeping.keep(self.config, self._keeping_ending, only, loaded)
+
+    async def pause(self) -> None:
+        """
+        End what keeps certificates. What is served goes on being served, and who waits for a certificate waits.
+        """
+        self.is_paused = True
+        await self._keeping_ending.aclose()
+
+    async def go_on(self) -> None:
+        """
+        Begin anew what `pause` ended, with what is stored now.
+
+        Raises:
+            SptlsError: the store or the internal CA can't be read; it is paused still.
+        """
+        keeping = Keeping.make(self.reactor, self.config, self.trust, self.responders)
+        try:
+            await keeping.start(self.config, self._keeping_ending, None)
+        except BaseException:
+            await self._keeping_ending.aclose()
+            raise
+        for name, bundle in self.own.bundles.items():
+            keeping.served.replace(name, bundle)
+        before, self.keeping, self.is_paused = self.keeping.served, keeping, False
+        self.report.go_over(keeping.renewer, keeping.served, keeping.deployer.state)
+        self.front.serve(keeping.served, keeping.renewer)
+        for name in ordered_names(self.config):
+            stored = keeping.served.bundle_for(name)
+            if stored is not None and stored != before.bundle_for(name):
+                keeping.served.replace(name, stored)  # once more, for who watches now
+        if self.control_socket is not None:
+            self.control_socket.answer_by(self._control_site())
+
+    def _replace(self, name: HostName, bundle: CertificateBundle) -> None:
+        self.keeping.served.replace(name, bundle)
 
     async def change(self, config: Config, own: OwnCertificates, trust: TrustRoots) -> None:
         """
@@ -169,101 +221,68 @@ class Parts:
         # From here on nothing waits and nothing fails: everyone goes over to the new names together.
         self.config = self.report.config = config
         go_over()
-        self.tls.set_hold_seconds(config.handshake.hold_seconds)
-        self.upstreams.serve(upstreams_of(config), other_roots)
+        self.front.go_over(config, other_roots)
         for file in other_roots:
             _log.info("the roots in {file} have changed; new connections go by them", file=file)
-        self.gateway.sites = _sites(config)
         served = self.keeping.served
         for name, bundle in own.bundles.items():
             if bundle != served.bundle_for(name):
                 served.replace(name, bundle)
         self.own, former = own, self.own
         self.report.own = own
-        own.start(served.replace)
+        own.start(self._replace)
         await former.stop()
+        await self.front.settled()
 
     async def _stop_own(self) -> None:
         await self.own.stop()
 
-    def listen(self, reactor: Any, config: Config, bound: Bound, ending: AsyncExitStack) -> None:
+    async def listen(self, bound: Bound, ending: AsyncExitStack) -> None:
         """
-        Begin to accept on the sockets that were bound.
+        Begin to serve on the sockets that were bound.
+
+        Raises:
+            StartError: nobody can.
         """
-        for listening in bound.https:
-            self.tls.listen(listening)
-        self.gateway.https_port = bound.https_port
-        factory = Http1Factory(self.gateway, config.limits.connections)
-        self.plain_ports = [_adopt(reactor, listening, factory) for listening in bound.http]
+        await self.front.listen(bound)
         if bound.admin:
             from sptls.ops.admin import admin_site
 
-            site = admin_site(reactor, lambda: not self.gateway.finishing, self.report.status)
+            site = admin_site(self.reactor, lambda: self.front.is_serving, self.report.status)
             for listening in bound.admin:
-                port = _adopt(reactor, listening, site)
-                ending.push_async_callback(_stop_listening, port)
-        # Only now: their libraries take a while to import, and clients are waiting.
-        from sptls.ops.control import DaemonControls, control_site
+                port = adopt(self.reactor, listening, site)
+                self._admin_ports.append(port)
+                ending.callback(listening.close)
+                ending.push_async_callback(stop_listening, port)
+
+    def leave_admin(self) -> None:
+        """
+        Answer no one any more who asks how this process is: one that took over from it is asked.
+        """
+        for port in self._admin_ports:
+            port.stopListening()
+
+    def take_commands(self, ending: AsyncExitStack, hand_over: HandOver | None = None) -> None:
+        """
+        Begin to answer commands, and to give a process that takes over what *hand_over* gives.
+
+        Only after `listen`: the libraries take a while to import, and clients are waiting.
+        """
         from sptls.ops.control_socket import ControlSocket
 
-        controls = DaemonControls(self.report, self.keeping.renewer)
-        control_socket = ControlSocket(reactor, config.state_dir, control_site(reactor, controls))
-        control_socket.start()
-        ending.push_async_callback(control_socket.stop)
+        self._hand_over = hand_over
+        self.control_socket = ControlSocket(self.reactor, self.config.state_dir, self._control_site())
+        self.control_socket.start()
+        ending.push_async_callback(self.control_socket.stop)
 
-    async def drain(self, reactor: Any) -> None:
+    def _control_site(self) -> Any:
+        from sptls.ops.control import DaemonControls, control_site
+
+        controls = DaemonControls(self.report, self.keeping.renewer, self.keeping.self_check.examine)
+        return control_site(self.reactor, controls, self._hand_over, lambda: self.is_paused)
+
+    async def drain(self) -> None:
         """
-        Accept no more, let running exchanges finish for `DRAIN_SECONDS`, then close what is left.
+        Accept no more, let running exchanges finish, then close what is left.
         """
-        self.tls.stop_accepting()
-        for port in self.plain_ports:
-            await _stop_listening(port)
-        finished = Deferred.fromCoroutine(self.gateway.finish())
-        # A list that is cancelled still fires, with what became of each: it raises nothing.
-        done = DeferredList([finished, self.tls.when_empty()], consumeErrors=True).addTimeout(DRAIN_SECONDS, reactor)
-        if not all(is_drained for is_drained, _ in await done):
-            _log.warn(
-                "{count} connections were cut off after {seconds} s",
-                count=max(len(self.gateway.connections), self.tls.counts.open),
-                seconds=DRAIN_SECONDS,
-            )
-        self.gateway.abort()
-        self.tls.abort_all()
-
-
-def _sites(config: Config) -> NameTable[Site]:
-    """
-    Give what is proxied: nothing by a renewal daemon.
-    """
-    domains = () if config.renew_only else config.domains
-    return NameTable((domain.name, Site(domain.name, domain.upstream, domain.redirect_http)) for domain in domains)
-
-
-def upstreams_of(config: Config) -> list[UpstreamConfig]:
-    """
-    Give the tracking services, each once; a renewal daemon has none.
-    """
-    return [] if config.renew_only else list(dict.fromkeys(domain.upstream for domain in config.domains))
-
-
-def _adopt(reactor: Any, listening: socket.socket, factory: Any) -> IListeningPort:
-    """
-    Have Twisted's own TCP server listen on a socket that is bound already.
-    """
-    port: IListeningPort = reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
-    listening.close()  # the reactor has a duplicate
-    return port
-
-
-async def _stop_listening(port: IListeningPort) -> None:
-    stopped = port.stopListening()
-    if stopped is not None:
-        await stopped
-
-
-def _log_path(config: Config) -> str:
-    return config.log.access or str(config.state_dir / "access.log")
-
-
-def _log_line(config: Config) -> Any:
-    return json_line if config.log.format == "json" else combined
+        await self.front.drain()
