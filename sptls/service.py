@@ -15,6 +15,7 @@ import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import ILogObserver, Logger
@@ -26,12 +27,17 @@ from sptls.certs.schema import STORE_FILE
 from sptls.clock import run_on_monotonic_time, wall_time
 from sptls.deploy import layout, webroot
 from sptls.errors import ConfigError, SptlsError
+from sptls.estate import DaemonEstate
+from sptls.inherited_sockets import InheritedSockets
 from sptls.keeping import TrustRoots, trust_roots
 from sptls.notify import Supervisor
 from sptls.parts import Parts
+from sptls.predecessor import ask
 from sptls.reloading import Reloading, check_external_accounts
+from sptls.successor import Succession
 from sptls.threads import daemon_thread
 from sptls.wakes import wake_directly
+from sptls.workers.count import worker_count
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from sptls.config_source import ConfigSource
     from sptls.names import HostName
     from sptls.ops.status import Reading
+    from sptls.predecessor import Predecessor
     from sptls.startup import Bound, ProcessSettings
 
 _log = Logger()
@@ -82,16 +89,22 @@ def make(
     *,
     source: ConfigSource | None = None,
     only: frozenset[HostName] | None = None,
+    inherited: InheritedSockets | None = None,
+    is_taking_over: bool = False,
 ) -> Sptls:
     """
     Check, lock and bind what *config* names, and give the service that serves it.
 
     *source* is where SIGHUP finds the configuration again. With *only*, no certificate is obtained for any other name.
+    *inherited* are sockets that are used instead of bound. Where it *is_taking_over*, lock and sockets are those of the
+    process that uses the state directory, if there is one.
 
     Raises:
         ConfigError: a file that the configuration names can't be used.
         StartError: the state directory or an address can't be had.
     """
+    if only is not None:
+        config = attrs.evolve(config, workers=1)  # this process serves for as long as the command takes
     run_on_monotonic_time(reactor)
     wake_directly(reactor)
     in_thread = daemon_thread(reactor, "own certificates")
@@ -102,21 +115,30 @@ def make(
     check_external_accounts(config)
     # Read while the user who started us may read them; the one that serves need not.
     trust = trust_roots(config)
-    lock = startup.lock_state(config)
+    predecessor = ask(config.state_dir) if is_taking_over else None
+    lock = startup.lock_state(config) if predecessor is None else predecessor.lock
     try:
         startup.check_store(config.state_dir / STORE_FILE)
         if config.deploy.directory is not None:
             layout.prepare(config.deploy.directory, process.uid, process.gid)
         if config.deploy.webroot is not None:
             webroot.prepare(config.deploy.webroot, process.uid, process.gid)
-        bound = startup.bind_all(config)
+        bound = startup.bind_all(
+            config,
+            InheritedSockets.of(inherited, () if predecessor is None else predecessor.sockets),
+            worker_count(config),
+        )
         startup.raise_descriptor_limit(config)
         startup.import_ahead(process)
         startup.give_away(config.state_dir, process)
     except BaseException:
         lock.release()
+        if predecessor is not None:
+            predecessor.let_go()
         raise
-    return Sptls(reactor, process, config, own, trust, lock, bound, world, source=source, only=only)
+    return Sptls(
+        reactor, process, config, own, trust, lock, bound, world, source=source, only=only, predecessor=predecessor
+    )
 
 
 class Sptls(Service):
@@ -139,14 +161,19 @@ class Sptls(Service):
         *,
         source: ConfigSource | None = None,
         only: frozenset[HostName] | None = None,
+        predecessor: Predecessor | None = None,
     ) -> None:
         self._source, self._only = source, only
+        self._predecessor = predecessor
+        if predecessor is not None:
+            bound.share(frozenset(bound.sockets))
         self._reactor, self._process, self.config = reactor, process, config
         self._own, self._trust, self._lock, self._bound, self._world = own, trust, lock, bound, world
         self._ending = AsyncExitStack()
         self._starting: Deferred[None] | None = None
         self.parts: Parts | None = None
         self._reloading: Reloading | None = None
+        self._succession: Succession | None = None
         self._is_reload_due = False
         self._supervisor = Supervisor.from_environment(os.environ)
 
@@ -177,21 +204,26 @@ class Sptls(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
+        if self._predecessor is not None:
+            self._ending.callback(self._predecessor.let_go)
         self._ending.callback(self._lock.release)
         if self._world is not None:
             self._ending.callback(self._world.remove)
             self._ending.push_async_callback(self._world.stop)
             self.config = await self._world.start(self.config)
             self._trust = trust_roots(self.config)
-        self.parts = parts = Parts.make(self._reactor, self.config, self._own, self._trust)
-        await parts.start(self._ending, self._only)
-        parts.listen(self._reactor, self.config, self._bound, self._ending)
+        self.parts = parts = Parts.make(self._reactor, self.config, self._own, self._trust, worker_count(self.config))
+        await parts.start(self._ending)
+        await self._serve(parts)
         if self._source is not None:
             in_thread = daemon_thread(self._reactor, "configuration")
             self._reloading = Reloading(self._reactor, parts, self._source, in_thread, self._was_read)
             self._ending.push_async_callback(self._reloading.stop)
             if self._is_reload_due:
                 self._reloading.ask()
+        estate = DaemonEstate(self._reactor, parts, self._lock, self._bound, self._reloading)
+        self._succession = Succession(self._reactor, estate)
+        parts.take_commands(self._ending, self._succession.begin)
         for address in (*self.config.listen.https, *self.config.listen.http):
             _log.info("listening on {address}", address=str(address))
         _log.info("{what}", what=_what(self.config))
@@ -201,6 +233,23 @@ class Sptls(Service):
         gc.freeze()
         gc.enable()
         self._supervisor.ready(_what(self.config))
+
+    async def _serve(self, parts: Parts) -> None:
+        """
+        Listen and keep certificates. A process before this one, if there is one, has to give way between the two.
+
+        Until it does, it may go on itself, and a CA's validations may reach it.
+        """
+        if self._predecessor is None:
+            parts.keep(self._only)
+            await parts.listen(self._bound, self._ending)
+            return
+        await parts.listen(self._bound, self._ending)
+        await self._predecessor.take_over(self._reactor)
+        # From now on lock and sockets are ours alone.
+        self._lock.is_shared = False
+        self._bound.share(frozenset())
+        parts.keep(self._only)
 
     def _start_failed(self, failure: Any) -> None:
         if failure.check(CancelledError) or not self.running:  # it is being stopped
@@ -217,9 +266,12 @@ class Sptls(Service):
         self._reloading = None
         if self._starting is not None:
             self._starting.cancel()
+        breaking_off = None if self._succession is None else Deferred.fromCoroutine(self._succession.stop())
         try:
             if self.parts is not None:
-                await self.parts.drain(self._reactor)
+                await self.parts.drain()
+            if breaking_off is not None:
+                await breaking_off
         finally:
             await self._ending.aclose()
         _log.info("ended")
@@ -258,7 +310,7 @@ class Sptls(Service):
         if self._process.log_file is not None:
             self._process.log_file.rotate()
         if self.parts is not None:
-            self.parts.access_log.reopen()
+            self.parts.front.reopen_logs()
 
 
 def _what(config: Config) -> str:

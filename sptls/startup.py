@@ -22,6 +22,7 @@ from sptls.certs.store_file import StoreFile
 from sptls.clock import wall_time
 from sptls.errors import StartError, StoreError
 from sptls.files import make_private_directory
+from sptls.inherited_sockets import InheritedSockets
 from sptls.logs import json_observer, text_observer
 from sptls.tls.sockets import bind
 
@@ -77,15 +78,27 @@ class ProcessSettings:
         return cls(foreground, options["uid"], options["gid"], observer, log_file)
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Bound:
     """
-    The listening sockets, made while ports under 1024 may still be bound.
+    The listening sockets, made while ports under 1024 may still be bound, or made by another process.
+
+    A supervisor holds those that are *kept*, and another process those that are *shared* at the moment, the kept ones
+    among them: in the end what waits at a shared one is left to others.
     """
 
     https: tuple[socket.socket, ...]
     http: tuple[socket.socket, ...]
     admin: tuple[socket.socket, ...]
+    kept: frozenset[socket.socket] = frozenset()
+    shared: frozenset[socket.socket] = attrs.field(default=attrs.Factory(lambda bound: bound.kept, takes_self=True))
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """
+        Give all of them.
+        """
+        return (*self.https, *self.http, *self.admin)
 
     @property
     def https_port(self) -> int:
@@ -95,11 +108,17 @@ class Bound:
         ports = [listening.getsockname()[1] for listening in self.https]
         return 443 if 443 in ports or not ports else int(ports[0])
 
+    def share(self, others: frozenset[socket.socket]) -> None:
+        """
+        Take note that another process has *others* too, for now; and a supervisor the kept ones, always.
+        """
+        self.shared = self.kept | others
+
     def close(self) -> None:
         """
         Close them all.
         """
-        for listening in (*self.https, *self.http, *self.admin):
+        for listening in self.sockets:
             listening.close()
 
 
@@ -122,27 +141,41 @@ def lock_state(config: Config) -> StateLock:
     return lock
 
 
-def bind_all(config: Config) -> Bound:
+def bind_all(config: Config, inherited: InheritedSockets | None = None, workers: int = 1) -> Bound:
     """
-    Bind every address of the configuration, or none.
+    Give a socket for every address of the configuration, or none: an *inherited* one where there is one, else bind it.
+
+    For clients there is one for each of *workers*, unless others made it.
 
     Raises:
         StartError: names the address, the cause, and what to do.
     """
+    inherited = inherited or InheritedSockets()
     bound: list[socket.socket] = []
+    kept: set[socket.socket] = set()
 
-    def sockets(addresses: tuple[Address, ...]) -> tuple[socket.socket, ...]:
-        made = tuple(listening for address in addresses for listening in bind(address))
-        bound.extend(made)
-        return made
+    def at(address: Address, count: int) -> list[socket.socket]:
+        taken = inherited.take(address)
+        kept.update(one.socket for one in taken if one.is_kept)
+        return [one.socket for one in taken] or bind(address, count)
+
+    def sockets(addresses: tuple[Address, ...], count: int = 1) -> tuple[socket.socket, ...]:
+        before = len(bound)
+        for address in addresses:
+            bound.extend(at(address, count))
+        return tuple(bound[before:])
 
     try:
         admin = (config.listen.admin,) if config.listen.admin else ()
-        return Bound(sockets(config.listen.https), sockets(config.listen.http), sockets(admin))
+        https, http = sockets(config.listen.https, workers), sockets(config.listen.http, workers)
+        made = Bound(https, http, sockets(admin), frozenset(kept))
+        inherited.finish()
     except StartError:
         for listening in bound:
             listening.close()
+        inherited.close()
         raise
+    return made
 
 
 def import_ahead(process: ProcessSettings) -> None:

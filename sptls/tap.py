@@ -8,6 +8,7 @@ configuration, 1 for the rest. After twistd's fork an exit would hang its parent
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -51,6 +52,7 @@ class Options(usage.Options):
     optFlags: ClassVar = [  # noqa: N815 - Twisted's name
         ["agree-to-terms", None, "Agree to the CA's terms of service; no public CA issues without."],
         ["renew-only", None, "Keep certificates fresh for another server: no proxy, copies in deploy.directory."],
+        ["take-over", None, "Take the sockets over from the running process, which drains and ends; no click is lost."],
         ["demo", None, "Serve click.localhost with everything that it needs on this machine: try the whole product."],
         ["log-json", None, "Write the daemon's own log as one JSON object a line."],
     ]
@@ -101,6 +103,8 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
     Raises:
         SystemExit: 2 for faults of the configuration, 1 when the daemon can't start; standard error says why.
     """
+    if options["demo"] and options["take-over"]:
+        _end(EXIT_CONFIGURATION, "sptls: --take-over does not go with --demo; end the demo that runs with Ctrl-C")
     settings: Any = options.parent or {}
     # Before the imports: a reload must not end a daemon that is about to serve.
     hang_up.remember(foreground=bool(settings["nodaemon"]))
@@ -111,16 +115,25 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
     from twisted.internet import reactor
 
     from sptls import service
+    from sptls.inherited_sockets import from_environment
     from sptls.startup import ProcessSettings
 
     process = ProcessSettings.from_twistd(settings, log_json=bool(options["log-json"]))
     try:
+        inherited = from_environment(os.environ)
         if options["demo"]:
             from sptls.demo import service as demo
 
             return demo.make(reactor, process, _overrides(options))
         origin = source(options, foreground=process.foreground)
-        return service.make(reactor, process, origin.load(), source=origin)
+        return service.make(
+            reactor,
+            process,
+            origin.load_for_start(),
+            source=origin,
+            inherited=inherited,
+            is_taking_over=bool(options["take-over"]),
+        )
     except ConfigError as error:
         faults = "".join(f"\n  {fault}" for fault in error.faults)
         _end(EXIT_CONFIGURATION, f"sptls: the configuration can't be used; nothing was started:{faults}")
