@@ -34,12 +34,18 @@ ChallengeType = Literal["tls-alpn-01", "http-01"]
 PrecheckMode = Literal["off", "advise", "require"]
 TlsPolicy = Literal["intermediate", "modern", "compatible"]
 LogFormat = Literal["combined", "json"]
+Workers = int | Literal["auto"]
 
 _ADDRESS: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<v4>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
 _HIGHEST_PORT: Final = 65535
 
 # More than anyone writes by hand, and 500,000 names of 32 bytes in a domains file; not the wrong file, or /dev/zero.
 FILE_BYTES: Final = 16 * 1024 * 1024
+
+# More than any machine has CPUs for that is bought to pass clicks on; each takes 60 MB, served or not.
+MAX_WORKERS: Final = 256
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @attrs.frozen
@@ -77,12 +83,17 @@ class Address:
 class ListenConfig:
     """
     The sockets; *default_name* answers clients that send no server name: the only domain, if there is one.
+
+    Peers in *proxy_protocol* begin each connection with a PROXY header; those in *trusted_proxies* are believed their
+    X-Forwarded-For and X-Forwarded-Proto.
     """
 
     https: tuple[Address, ...] = (Address("", 443),)
     http: tuple[Address, ...] = (Address("", 80),)
     admin: Address | None = Address("127.0.0.1", 9180)
     default_name: HostName | None = None
+    proxy_protocol: tuple[Network, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
 
 
 @attrs.frozen
@@ -202,15 +213,25 @@ class LimitsConfig:
     body_bytes: int = 0
     # 10,000 at 23 KB each is 230 MB; file descriptors are raised to fit at start.
     connections: int = 10000
+    # 0 = no limit, as with nginx, HAProxy and Caddy: the image proxies of the large mail providers and the gateways of
+    # mobile networks have crowds behind one address, and behind Docker's or a balancer's all clients have the same.
+    connections_per_address: int = 0
+    handshakes_per_address: int = 0
     # A hello is one or two segments; ten seconds covers a lost segment on a slow mobile link twice.
     hello_seconds: float = 10.0
     # nginx's client_header_timeout is 60; a head of one segment needs none of it.
     head_seconds: float = 20.0
     idle_seconds: float = 60.0
+    # To each upstream: 5,000 clicks a second at 0.1 s each, or 17 POSTs a second at the longest.
+    upstream_connections: int = 512
+    # Requests that wait for one of these; each is a client's connection of 23 KB.
+    upstream_waiting: int = 2048
     # A connect that takes five seconds has lost its SYN twice.
     upstream_connect_seconds: float = 5.0
     # nginx's proxy_read_timeout is 60; clicks answer in 0.1, and people leave after 30.
     upstream_head_seconds: float = 30.0
+    # nginx's proxy_timeout for streams: what is passed through may be anything, a WebSocket or a long poll too.
+    passthrough_idle_seconds: float = 600.0
 
 
 # The least and the most that `config_load` accepts. A value outside is a slip of the pen (milliseconds for seconds,
@@ -225,11 +246,19 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "limits.body_bytes": (0, 2**50),
     # Linux's own ceiling for the files of a process (fs.nr_open) is 1,048,576.
     "limits.connections": (1, 1_000_000),
+    "limits.connections_per_address": (0, 1_000_000),
+    # No machine makes more in a second.
+    "limits.handshakes_per_address": (0, 100_000),
     "limits.hello_seconds": (0.1, 300),
     "limits.head_seconds": (0.1, 300),
     "limits.idle_seconds": (0.1, 3600),
+    # Each takes a local port, of which there are 28,000 to one address (ip_local_port_range).
+    "limits.upstream_connections": (1, 28_000),
+    # 0: nobody waits, who finds no connection free is told at once.
+    "limits.upstream_waiting": (0, 1_000_000),
     "limits.upstream_connect_seconds": (0.1, 300),
     "limits.upstream_head_seconds": (0.1, 3600),
+    "limits.passthrough_idle_seconds": (0.1, 86400),
     # Under a second no shell has started; what runs for over an hour is no reload.
     "deploy.command_seconds": (1, 3600),
     "notify.command_seconds": (1, 3600),
@@ -276,12 +305,44 @@ class NotifyConfig:
 
 
 @attrs.frozen
+class PassthroughConfig:
+    """
+    Another TLS server, to which a domain's connections go untouched; with *proxy_protocol*, behind a PROXY header.
+    """
+
+    host: str
+    port: int
+    proxy_protocol: bool = False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@attrs.frozen
+class HstsConfig:
+    """
+    For how many *seconds* browsers are to use HTTPS only for a domain (RFC 6797); 0 has them forget it.
+    """
+
+    seconds: int
+    subdomains: bool = False
+
+    @property
+    def value(self) -> bytes:
+        """
+        Give the value of Strict-Transport-Security (RFC 6797 §6.1).
+        """
+        return b"max-age=%d%b" % (self.seconds, b"; includeSubDomains" if self.subdomains else b"")
+
+
+@attrs.frozen
 class DomainConfig:
     """
     One tracking domain; with *certificate* and *key* it brings its own, and nothing is ordered for it.
 
     *redirect_http* sends plain HTTP to HTTPS, but only while the name has a valid certificate. Not by default: links
-    in mail already sent are http:// for ever, and a redirect costs each click a round trip.
+    in mail already sent are http:// for ever, and a redirect costs each click a round trip. With *passthrough* all else
+    is another server's: the certificate, and what is answered. Without *hsts* the tracking service has its say.
     """
 
     name: HostName
@@ -289,6 +350,15 @@ class DomainConfig:
     certificate: Path | None = None
     key: Path | None = None
     redirect_http: bool = False
+    passthrough: PassthroughConfig | None = None
+    hsts: HstsConfig | None = None
+
+    @property
+    def is_ordered(self) -> bool:
+        """
+        Tell whether its certificate is obtained here.
+        """
+        return self.certificate is None and self.passthrough is None
 
 
 @attrs.frozen
@@ -298,6 +368,7 @@ class Config:
 
     *domains* are all of them, *domains_file*'s too, which is only where they came from. With *renew_only* there is no
     proxy: `listen.https` is empty, http-01 is the only challenge type, and `listen.http` is empty with a webroot.
+    *workers* is the number of processes that serve clients, "auto" for one per CPU.
     """
 
     domains: tuple[DomainConfig, ...]
@@ -313,6 +384,7 @@ class Config:
     domains_file: Path | None = None
     renew_only: bool = False
     more_cas: tuple[AcmeConfig, ...] = ()
+    workers: Workers = 1
 
     @property
     def cas(self) -> tuple[AcmeConfig, ...]:

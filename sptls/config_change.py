@@ -1,9 +1,10 @@
 """
 What a configuration that was read again changes: what takes effect now, and what waits for a restart.
 
-Decides which settings are live: domains and all that belongs to them, the CAs, copies of certificates, TLS. Sockets,
-the state directory, limits and logs were set up at start. Where a live setting was judged beside one that is not (a
-challenge type and its socket), it is judged again beside the old one, so that what is in force always fits together.
+Decides which settings are live: domains and all that belongs to them, the CAs, copies of certificates, TLS, which
+proxies are believed. Sockets, the state directory, limits and logs were set up at start. Where a live setting was
+judged beside one that is not (a challenge type and its socket), it is judged again beside the old one, so that what is
+in force always fits together.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from sptls.names import HostName
 
 # The tables and keys whose new value is in force at once; domains are told by name.
-_LIVE: Final = ("listen.default_name", "tls", "acme", "handshake", "deploy", "notify", "domains_file")
+_LIVE: Final = (
+    *("listen.default_name", "listen.proxy_protocol", "listen.trusted_proxies"),
+    *("tls", "acme", "handshake", "deploy", "notify", "domains_file"),
+)
 # Those that keep their old value until a restart.
-_FIXED: Final = ("renew_only", "state_dir", "listen.https", "listen.http", "listen.admin", "limits", "log")
+_FIXED: Final = ("renew_only", "state_dir", "listen.https", "listen.http", "listen.admin", "limits", "log", "workers")
 # Those of both that are told key by key.
 _TABLES: Final = frozenset({"tls", "acme", "handshake", "deploy", "notify", "limits", "log"})
 
@@ -47,7 +51,7 @@ def change(old: Config, new: Config) -> ConfigChange:
     """
     Tell what becomes of *old*, which is in force, now that *new* was read.
     """
-    listen = attrs.evolve(old.listen, default_name=new.listen.default_name)
+    listen = attrs.evolve(new.listen, https=old.listen.https, http=old.listen.http, admin=old.listen.admin)
     deploy = _deploy_in_force(old, new)
     acme, *more_cas = (_acme_in_force(old.acme, ca, listen, deploy) for ca in new.cas)
     config = attrs.evolve(

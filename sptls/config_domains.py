@@ -9,19 +9,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from sptls import config_file, config_values
-from sptls.config import DomainConfig, UpstreamConfig
+from sptls.config import DomainConfig, HstsConfig, PassthroughConfig, UpstreamConfig
+from sptls.config_file import DomainTable, UpstreamTable
 from sptls.names import HostName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sptls.config_file import DomainTable, File, UpstreamTable
+    from sptls.config_file import File
     from sptls.config_inspection import Inspection
 
 # Where domains are named; a fault in one of them leaves open which there are.
 PLACES: Final = ("domains", "--domain", "domains_file")
+# What a domain that is passed through can't have: the other server does all of it.
+_BACKENDS: Final = ("upstream", "certificate", "key", "redirect_http", "hsts_seconds", "hsts_subdomains")
+# RFC 6797 sets no limit; two years are what the browsers' preload list asks for, and over ten nobody can mean.
+_MOST_HSTS_SECONDS: Final = 10 * 366 * 86400
 # A wrong file has a fault on every line; this many tell what it is, and leave room for those of other keys.
 _MOST_FAULTS: Final = 20
 
@@ -76,7 +83,8 @@ class _Listed:
 def _add_lines(look: Inspection, listed: _Listed, text: str, common: UpstreamConfig) -> None:
     faults = 0
     for place, name in _lines(text):
-        if listed.add(place, _named(look, place, name, common)):
+        domain = _named(look, place, name, common)
+        if listed.add(place, domain) and domain is not None and not domain.name.is_wildcard:
             continue
         faults += 1
         if faults == _MOST_FAULTS:
@@ -114,11 +122,42 @@ def _from_table(look: Inspection, place: str, table: DomainTable, common: Upstre
     certificate = look.file(f"{place}.certificate", table.certificate)
     key = look.file(f"{place}.key", table.key)
     look.require_both(place, ("certificate", table.certificate), ("key", table.key))
+    passthrough, hsts = _passthrough(look, place, table), _hsts(look, place, table)
     if name is None:
         return None
-    if name.is_wildcard and not (table.certificate or table.key):
+    if name.is_wildcard and not (table.certificate or table.key or table.passthrough):
         _note_wildcard(look, name_place, name)
-    return DomainConfig(name, upstream, certificate, key, bool(table.redirect_http))
+    return DomainConfig(name, upstream, certificate, key, bool(table.redirect_http), passthrough, hsts)
+
+
+def _passthrough(look: Inspection, place: str, table: DomainTable) -> PassthroughConfig | None:
+    """
+    Give the server that the domain's connections go to, if any; what only a proxy could do is noted.
+    """
+    passthrough = look.take(f"{place}.passthrough", table.passthrough or None, config_values.passthrough)
+    if not table.passthrough:
+        if table.passthrough_proxy_protocol and look.is_sound(f"{place}.passthrough"):
+            look.note(f"{place}.passthrough_proxy_protocol", "there is no passthrough that it could be for")
+        return None
+    for key in _BACKENDS:
+        if _is_given(getattr(table, key)):
+            look.note(f"{place}.{key}", "does not go with passthrough: connections go to the other server untouched")
+    return passthrough and attrs.evolve(passthrough, proxy_protocol=bool(table.passthrough_proxy_protocol))
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and value is not False and value not in ("", UpstreamTable())
+
+
+def _hsts(look: Inspection, place: str, table: DomainTable) -> HstsConfig | None:
+    seconds = table.hsts_seconds
+    if seconds is None:
+        if table.hsts_subdomains and look.is_sound(f"{place}.hsts_seconds"):
+            look.note(f"{place}.hsts_subdomains", "there are no hsts_seconds that it could be for")
+        return None
+    if not 0 <= seconds <= _MOST_HSTS_SECONDS:
+        look.note(f"{place}.hsts_seconds", f"must be from 0 to {_MOST_HSTS_SECONDS}")
+    return HstsConfig(seconds, bool(table.hsts_subdomains))
 
 
 def _note_wildcard(look: Inspection, place: str, name: HostName) -> None:

@@ -59,6 +59,8 @@ class ListenTable:
     http: Strings | None = None
     admin: str | None = None
     default_name: str | None = None
+    proxy_protocol: Strings = ()
+    trusted_proxies: Strings = ()
 
 
 @attrs.frozen
@@ -124,6 +126,10 @@ class DomainTable:
     certificate: str | None = None
     key: str | None = None
     redirect_http: bool | None = None
+    passthrough: str | None = None
+    passthrough_proxy_protocol: bool | None = None
+    hsts_seconds: int | None = None
+    hsts_subdomains: bool | None = None
 
 
 @attrs.frozen

@@ -17,6 +17,7 @@ import attrs
 
 from sptls import config_acme, config_deploy, config_domains, config_file, config_values
 from sptls.config import (
+    MAX_WORKERS,
     RANGES,
     STATE_DIR,
     Address,
@@ -33,6 +34,7 @@ from sptls.names import HostName, NameTable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sptls.config import Network, Workers
     from sptls.config_file import File, ListenTable, Strings
     from sptls.config_inspection import Files
 
@@ -45,6 +47,12 @@ _REPLACES: Final = {
     "contact": "acme.contact",
     "agree_to_terms": "acme.agree_to_terms",
     "upstream": "upstream.url",
+}
+# Keys of a domain that mean nothing without HTTPS, and why.
+_NEEDS_HTTPS: Final = {
+    "redirect_http": "to send clients to",
+    "passthrough": "whose connections could be passed on",
+    "hsts_seconds": "for browsers to insist on",
 }
 
 
@@ -89,6 +97,15 @@ def load(text: str, *, overrides: Overrides, base: Path, foreground: bool, files
     return config
 
 
+def state_directory(text: str, overrides: Overrides, base: Path) -> Path:
+    """
+    Give the state directory of a configuration whatever faults it has elsewhere; see `load`.
+    """
+    file, _ = config_file.read(text)
+    value = _overridden(file, overrides).state_dir
+    return base / value if value else STATE_DIR
+
+
 def _is_given(overrides: Overrides, field: str) -> bool:
     return getattr(overrides, field) not in {None, (), False}
 
@@ -123,7 +140,6 @@ def _config(look: Inspection, file: File, overrides: Overrides, *, foreground: b
     """
     Give the whole; it holds only if no fault was noted.
     """
-    _refuse_not_yet(look, file)
     _check_ranges(look, file)
     renew_only = overrides.renew_only
     domains_file = look.path("domains_file", file.domains_file)
@@ -131,15 +147,14 @@ def _config(look: Inspection, file: File, overrides: Overrides, *, foreground: b
     state_dir = _state_dir(look, file.state_dir)
     deploy = config_deploy.deploy(look, file.deploy, state_dir, renew_only=renew_only)
     listen = _listen(look, file.listen, domains, renew_only=renew_only, has_webroot=bool(file.deploy.webroot))
-    _check_redirects(look, file, listen, renew_only=renew_only)
+    _check_https(look, file, listen, renew_only=renew_only)
+    _check_loops(look, file, listen)
     # An entry that makes no sense may well be meant as a domain to be ordered: all faults at once.
     is_ordering = (
-        None in file.domains
-        or not look.is_sound("domains_file")
-        or any(domain.certificate is None for domain in domains)
+        None in file.domains or not look.is_sound("domains_file") or any(domain.is_ordered for domain in domains)
     )
     if renew_only and domains and not is_ordering:
-        look.note("domains", "every one brings its own certificate: nothing to renew with --renew-only")
+        look.note("domains", "none has its certificate ordered here: nothing to renew with --renew-only")
     acme, *more_cas = config_acme.cas(look, file.acme, listen, deploy, is_ordering=is_ordering, renew_only=renew_only)
     return Config(
         domains=domains,
@@ -159,14 +174,14 @@ def _config(look: Inspection, file: File, overrides: Overrides, *, foreground: b
         domains_file=domains_file,
         renew_only=renew_only,
         more_cas=tuple(more_cas),
+        workers=_workers(look, file.workers),
     )
 
 
-def _refuse_not_yet(look: Inspection, file: File) -> None:
-    if file.workers is not None and file.workers != 1:
-        too_few = isinstance(file.workers, int) and file.workers < 1
-        many = "more than one process is not yet possible; leave it out, or set 1"
-        look.note("workers", "must be at least 1" if too_few else many)
+def _workers(look: Inspection, workers: Workers | None) -> Workers:
+    if isinstance(workers, int) and not 1 <= workers <= MAX_WORKERS:
+        look.note("workers", f"must be from 1 to {MAX_WORKERS}, or 'auto'")
+    return workers or 1
 
 
 def _check_ranges(look: Inspection, file: File) -> None:
@@ -207,7 +222,13 @@ def _listen(
         http=tuple(address for _, address in http),
         admin=admin[0][1] if admin else None,
         default_name=_default_name(look, table.default_name, domains),
+        proxy_protocol=_networks(look, "listen.proxy_protocol", table.proxy_protocol),
+        trusted_proxies=_networks(look, "listen.trusted_proxies", table.trusted_proxies),
     )
+
+
+def _networks(look: Inspection, place: str, values: Strings) -> tuple[Network, ...]:
+    return tuple(network for _, network in look.take_each(place, values, config_values.network))
 
 
 def _left_out(look: Inspection, place: str, reason: str) -> list[tuple[str, Address]]:
@@ -219,12 +240,30 @@ def _left_out(look: Inspection, place: str, reason: str) -> list[tuple[str, Addr
     return []
 
 
-def _check_redirects(look: Inspection, file: File, listen: ListenConfig, *, renew_only: bool) -> None:
+def _check_https(look: Inspection, file: File, listen: ListenConfig, *, renew_only: bool) -> None:
+    """
+    Note what a domain can't have where nothing is served over TLS.
+    """
     if listen.https or renew_only or not look.is_sound("listen.https"):
         return
     for index, entry in enumerate(file.domains):
-        if isinstance(entry, DomainTable) and entry.redirect_http:
-            look.note(f"domains[{index}].redirect_http", "listen.https has no address to send clients to")
+        if isinstance(entry, DomainTable):
+            for key, reason in _NEEDS_HTTPS.items():
+                if getattr(entry, key):
+                    look.note(f"domains[{index}].{key}", f"listen.https has no address {reason}")
+
+
+def _check_loops(look: Inspection, file: File, listen: ListenConfig) -> None:
+    """
+    Note a domain that would be passed through to ourselves, again and again until nothing is left to do it with.
+    """
+    for index, entry in enumerate(file.domains):
+        place = f"domains[{index}].passthrough"
+        if isinstance(entry, DomainTable) and entry.passthrough and look.is_sound(place):
+            server = config_values.passthrough(entry.passthrough)
+            own = next((one for one in listen.https if config_values.leads_to(server, one)), None)
+            if own is not None:
+                look.note(place, f"{server} is this proxy itself, at {own} of listen.https")
 
 
 def _addresses(

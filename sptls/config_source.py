@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
+from twisted.logger import Logger
 
-from sptls import config_load
+from sptls import config_load, remembered_domains
 from sptls.config import FILE_BYTES
 from sptls.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
     from sptls.config import Config
     from sptls.config_load import Overrides
+
+_log = Logger()
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -56,14 +59,57 @@ class ConfigSource:
         Raises:
             ConfigError: with all its faults.
         """
-        files = DiskFiles()
-        text, base = "", self._working_directory
-        if self.path is not None:
-            try:
-                # A symbolic link is followed: paths in the file are relative to where it really lies.
-                text, base = files.text(self.path), self.path.resolve().parent
-            except ValueError as error:
-                raise ConfigError((Fault("--config", f"{self.path} can't be read: {error}"),)) from None
+        text, base = self._text()
+        return self._config(text, base, DiskFiles())
+
+    def load_for_start(self) -> Config:
+        """
+        Give the configuration as `load` does, for a daemon that starts; `remember` keeps what it needs the next time.
+
+        Where ``domains_file`` can't be read, the names count that were in it when it last was: the certificates of
+        thousands of names are there, and must be served.
+
+        Raises:
+            ConfigError: with all its faults.
+        """
+        try:
+            config = self.load()
+        except ConfigError as error:
+            if {fault.place for fault in error.faults} != {"domains_file"}:
+                raise
+            text, base = self._text()
+            files = RememberedFiles(config_load.state_directory(text, self.overrides, base))
+            config = self._config(text, base, files)
+            for fault in error.faults:
+                _log.error("{fault}; the names that it had before are served; SIGHUP reads it again", fault=str(fault))
+            return config
+        self.remember(config)
+        return config
+
+    def remember(self, config: Config) -> None:
+        """
+        Keep what is in *config*'s ``domains_file`` for a start at which that can't be read.
+        """
+        if config.domains_file is None:
+            return
+        try:
+            remembered_domains.remember(config.state_dir, config.domains_file, DiskFiles().text(config.domains_file))
+        except (OSError, ValueError) as error:
+            _log.warn("domains_file could not be copied for a start at which it is missing: {error}", error=error)
+
+    def _text(self) -> tuple[str, Path]:
+        """
+        Give the file's text, and the directory that paths in it are relative to.
+        """
+        if self.path is None:
+            return "", self._working_directory
+        try:
+            # A symbolic link is followed: paths in the file are relative to where it really lies.
+            return DiskFiles().text(self.path), self.path.resolve().parent
+        except ValueError as error:
+            raise ConfigError((Fault("--config", f"{self.path} can't be read: {error}"),)) from None
+
+    def _config(self, text: str, base: Path, files: DiskFiles) -> Config:
         return config_load.load(text, overrides=self.overrides, base=base, foreground=self.foreground, files=files)
 
 
@@ -121,3 +167,27 @@ class DiskFiles:
         """
         found = shutil.which(word)
         return found and str(Path(found).absolute())
+
+
+class RememberedFiles(DiskFiles):
+    """
+    The disk, with what is remembered in *state_dir* of a file that can't be read.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+
+    def text(self, path: Path) -> str:
+        """
+        Give what is in *path*, or was when it could be read.
+
+        Raises:
+            ValueError: it can't be read, and nothing is remembered of it; says why.
+        """
+        try:
+            return super().text(path)
+        except ValueError:
+            remembered = remembered_domains.recall(self._state_dir, path)
+            if remembered is None:
+                raise
+            return remembered

@@ -13,18 +13,22 @@ import re
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
-from sptls.config import DEFAULT_PORTS, DIRECTORIES, INTERNAL_DIRECTORY, UNLIMITED, Address, Rate
+from sptls.config import DEFAULT_PORTS, DIRECTORIES, INTERNAL_DIRECTORY, UNLIMITED, Address, PassthroughConfig, Rate
 from sptls.config_file import did_you_mean, shown
 from sptls.names import HostName
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
+    from sptls.config import Network
+
 Scheme = Literal["https", "http"]
 
 # urlsplit drops tabs and line ends in silence, so it is given visible ASCII only.
 _VISIBLE: Final = re.compile(r"[!-~]+")
 _HOST_WORDS: Final = ("preserve", "upstream")
+_HOST_PORT: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]*:[^\[\]]*)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})")
+_HIGHEST_PORT: Final = 65535
 _HOST_FIELD: Final = re.compile(r"(?P<host>[^:]+)(?P<port>:[0-9]{1,5})?")
 _DIRECTORY_WORDS: Final = (*DIRECTORIES, INTERNAL_DIRECTORY)
 # The local parts that a mailto URL holds unescaped (RFC 6068 §2): nobody has to escape them later.
@@ -159,6 +163,47 @@ def ip_address(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise ValueError(f"{shown(text)} is not an IP address such as '192.0.2.1' or '2001:db8::1'") from None
+
+
+def network(text: str) -> Network:
+    """
+    Give the IP network that *text* spells, such as ``10.0.0.0/8``; an address is a network of one.
+
+    Raises:
+        ValueError: it is none, or has bits set behind its prefix, which may be a slip of the pen.
+    """
+    try:
+        # No zone ("%eth0"): which link it is says nothing of who is on it.
+        meant = ipaddress.ip_network(text.replace("%", "no zone"), strict=False)
+    except ValueError:
+        raise ValueError(f"{shown(text)} is not an IP network such as '10.0.0.0/8' or '2001:db8::/32'") from None
+    if int(meant.network_address) != int(ipaddress.ip_interface(text).ip):
+        raise ValueError(f"{shown(text)} has bits set behind its prefix; did you mean '{meant}'?")
+    return meant
+
+
+def passthrough(text: str) -> PassthroughConfig:
+    """
+    Give the TLS server that *text* names: ``host:port``, where the host is a name or an IP address.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _HOST_PORT.fullmatch(text)
+    port = int(match["port"]) if match else 0
+    if match is None or not 0 < port <= _HIGHEST_PORT:
+        spelled = "'host:port', such as 'mail.example.com:443' or '[2001:db8::1]:443'"
+        raise ValueError(f"{shown(text)} is not a server to pass connections to: write {spelled}")
+    return PassthroughConfig(_host(match["v6"] or match["host"]), port)
+
+
+def leads_to(server: PassthroughConfig, address: Address) -> bool:
+    """
+    Tell whether who connects to *server* is sure to meet who listens on *address* of this machine.
+    """
+    everywhere = address.host in {"", "0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+    same = server.host == address.host or (everywhere and _is_loopback(server.host))
+    return same and server.port == address.port
 
 
 def _url(text: str) -> SplitResult:

@@ -18,8 +18,10 @@ from sptls.config import (
     Config,
     DeployConfig,
     HandshakeConfig,
+    HstsConfig,
     LimitsConfig,
     NotifyConfig,
+    PassthroughConfig,
     UpstreamConfig,
 )
 
@@ -138,3 +140,13 @@ def test_each_ca_has_its_place_in_the_file() -> None:
     first, other = AcmeConfig(), AcmeConfig("https://ca.example/dir")
     assert (("acme", first),) == Config(()).placed_cas
     assert (("acme[0]", first), ("acme[1]", other)) == Config((), more_cas=(other,)).placed_cas
+
+
+def test_a_server_to_pass_to_and_a_field_in_their_own_words() -> None:
+    """
+    As a log line and as RFC 6797 §6.1 have them.
+    """
+    servers = [PassthroughConfig("b.example", 443), PassthroughConfig("2001:db8::1", 8443)]
+    assert ["b.example:443", "[2001:db8::1]:8443"] == list(map(str, servers))
+    assert b"max-age=60" == HstsConfig(60).value
+    assert b"max-age=0; includeSubDomains" == HstsConfig(0, subdomains=True).value

@@ -4,6 +4,7 @@ What a configuration that was read again changes at once, what waits for a resta
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,18 @@ CONFIGS = (
     .map(lambda drawn: read(drawn[0], renew_only=drawn[1]))
     .filter(lambda config: config is not None)
 )
+
+
+def test_who_is_believed_is_live() -> None:
+    """
+    Networks of proxies take effect at once, beside sockets that do not.
+    """
+    ten = (ip_network("10.0.0.0/8"),)
+    new = attrs.evolve(OLD, listen=ListenConfig(https=(), proxy_protocol=ten, trusted_proxies=ten))
+    found = change(OLD, new)
+    assert attrs.evolve(new.listen, https=OLD.listen.https) == found.config.listen
+    assert ("listen.proxy_protocol", "listen.trusted_proxies") == found.settings
+    assert ("listen.https",) == found.needs_restart
 
 
 def test_the_same_again_changes_nothing() -> None:
@@ -139,6 +152,7 @@ def test_a_live_setting_is_in_force_and_told(settings: dict[str, Any], places: t
         ({"state_dir": Path("/srv")}, ("state_dir",)),
         ({"limits": LimitsConfig(connections=5, idle_seconds=5)}, ("limits.connections", "limits.idle_seconds")),
         ({"log": LogConfig("-", "json")}, ("log.access", "log.format")),
+        ({"workers": "auto"}, ("workers",)),
     ],
 )
 def test_what_was_set_up_at_start_stays_and_is_named(settings: dict[str, Any], places: tuple[str, ...]) -> None:

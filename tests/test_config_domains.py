@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sptls.config import DomainConfig, UpstreamConfig
+from sptls.config import DomainConfig, HstsConfig, PassthroughConfig, UpstreamConfig
 from sptls.errors import ConfigError
 from sptls.names import HostName
 from tests.full_config import BASE, loaded
@@ -84,6 +84,17 @@ def test_domains_without_an_upstream_of_their_own_share_one_value() -> None:
         ),
         ("domains = [{name = 'a.b', upstream = {url = 'x'}}]", "domains[0].upstream.url: not a URL"),
         ("domains = [{name = 'a.b', upstream = {trust = 'x'}}]", "domains[0].upstream.trust: '/etc/sptls/x' can't"),
+        ("domains = [{name = 'a.b', passthrough = 'b.c'}]", "domains[0].passthrough: 'b.c' is not a server to pass"),
+        (
+            "domains = [{name = 'a.b', passthrough_proxy_protocol = true}]",
+            "domains[0].passthrough_proxy_protocol: there is no passthrough that it could be for",
+        ),
+        (
+            "domains = [{name = 'a.b', hsts_subdomains = true}]",
+            "domains[0].hsts_subdomains: there are no hsts_seconds that it could be for",
+        ),
+        ("domains = [{name = 'a.b', hsts_seconds = -1}]", "domains[0].hsts_seconds: must be from 0 to 316224000"),
+        ("domains = [{name = 'a.b', hsts_seconds = 316224001}]", "domains[0].hsts_seconds: must be from 0 to"),
     ],
 )
 def test_a_domain_that_can_not_be_served_is_one_fault(text: str, fault: str) -> None:
@@ -92,6 +103,42 @@ def test_a_domain_that_can_not_be_served_is_one_fault(text: str, fault: str) -> 
     """
     (found,) = faults(text + "\n" + AGREED)
     assert found.startswith(fault)
+
+
+def test_a_domain_that_is_passed_through_has_nothing_else() -> None:
+    """
+    Each key that only a proxy could obey is a fault of its own; those that ask for nothing are none.
+    """
+    more = (
+        "certificate = 'ok.pem', key = 'ok.key', redirect_http = true, upstream = {url = 'https://u.example'}, "
+        "hsts_seconds = 0, hsts_subdomains = true"
+    )
+    found = faults(f"domains = [{{name = 'a.b', passthrough = '192.0.2.1:443', {more}}}]\n{AGREED}")
+    keys = ("upstream", "certificate", "key", "redirect_http", "hsts_seconds", "hsts_subdomains")
+    reason = "does not go with passthrough: connections go to the other server untouched"
+    assert [f"domains[0].{key}: {reason}" for key in keys] == found
+    nothing = "certificate = '', redirect_http = false, hsts_subdomains = false, passthrough_proxy_protocol = false"
+    (domain,) = loaded(f"domains = [{{name = '*.a.b', passthrough = 'B.example:8443', {nothing}}}]").domains
+    assert (PassthroughConfig("b.example", 8443), False) == (domain.passthrough, domain.is_ordered)
+
+
+def test_a_faulty_key_does_not_make_another_one_faulty() -> None:
+    """
+    What it would have meant is unknown.
+    """
+    text = "domains = [{name = 'a.b', passthrough = 1, passthrough_proxy_protocol = true, hsts_seconds = ''"
+    found = faults(text + ", hsts_subdomains = true}]\n" + AGREED)
+    assert ["domains[0].passthrough", "domains[0].hsts_seconds"] == [fault.partition(":")[0] for fault in found]
+
+
+def test_hsts_of_a_domain() -> None:
+    """
+    0 is not the same as nothing: browsers are to forget it (RFC 6797 §6.1.1).
+    """
+    tables = ("hsts_seconds = 0", "hsts_seconds = 60, hsts_subdomains = true", "")
+    text = ", ".join(f"{{name = '{label}.b', {table}}}" for label, table in zip("abc", tables, strict=True))
+    domains = loaded(f"domains = [{text.replace(', }', '}')}]\n{AGREED}").domains
+    assert [HstsConfig(0), HstsConfig(60, subdomains=True), None] == [domain.hsts for domain in domains]
 
 
 def test_a_wildcard_with_its_own_certificate_is_served() -> None:
@@ -201,6 +248,15 @@ def test_a_wrong_file_is_told_by_its_first_lines() -> None:
         fault.partition(": ")[0] for fault in found[19:]
     ]
     assert found[20].startswith("domains_file: 20 faults up to here; the lines after that were not looked at")
+
+
+def test_wildcards_in_the_file_of_names_count_as_faults() -> None:
+    """
+    A list of nothing else would be told line by line otherwise.
+    """
+    with pytest.raises(ConfigError) as caught:
+        names_of("".join(f"*.d{number}.example\n" for number in range(1000)))
+    assert 21 == len(caught.value.faults)
 
 
 @given(st.lists(NAMES, unique=True, min_size=1), st.sampled_from(["\n", "\r\n", " # x\n", "\n\n#\n"]))

@@ -49,6 +49,8 @@ BROKEN = {
     "listen.https[1]": "'x'",
     "listen.http[0]": "80",
     "listen.admin": "'x'",
+    "listen.proxy_protocol[0]": "'10.0.0.1/8'",
+    "listen.trusted_proxies[1]": "'::/129'",
     "tls.policy": "'old'",
     "handshake.hold_seconds": "0",
     "upstream.url": "1",
@@ -56,6 +58,10 @@ BROKEN = {
     "upstream.trust": "'gone'",
     "domains_file": "'gone'",
     "domains[1].redirect_http": "'yes'",
+    "domains[2].hsts_seconds": "-1",
+    "domains[2].hsts_subdomains": "1",
+    "domains[3].passthrough": "'p.example'",
+    "domains[3].passthrough_proxy_protocol": "'v2'",
     "deploy.directory": "0",
     "deploy.command[0]": "'gone'",
     "deploy.command_seconds": "0",
@@ -75,6 +81,9 @@ BROKEN = {
     "limits.head_bytes": "1",
     "limits.body_bytes": "0.5",
     "limits.idle_seconds": "'1'",
+    "limits.passthrough_idle_seconds": "0",
+    "limits.connections_per_address": "-1",
+    "limits.handshakes_per_address": "-1",
 }
 
 

@@ -4,6 +4,7 @@ What a file and the command line amount to, which values do not fit each other, 
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from sptls.config import (
     DomainConfig,
     ExternalAccountBinding,
     HandshakeConfig,
+    HstsConfig,
     LimitsConfig,
     ListenConfig,
     LogConfig,
     NotifyConfig,
+    PassthroughConfig,
     Rate,
     TlsConfig,
     UpstreamConfig,
@@ -80,6 +83,10 @@ def test_every_key_reaches_the_configuration() -> None:
                 BASE / "ok.key",
                 redirect_http=True,
             ),
+            DomainConfig(HostName("h.example"), upstream, hsts=HstsConfig(31536000, subdomains=True)),
+            DomainConfig(
+                HostName("p.example"), upstream, passthrough=PassthroughConfig("192.0.2.9", 443, proxy_protocol=True)
+            ),
             DomainConfig(HostName("c.example"), upstream),
         ),
         state_dir=BASE / "state",
@@ -88,6 +95,8 @@ def test_every_key_reaches_the_configuration() -> None:
             (Address("", 80),),
             Address("127.0.0.1", 9),
             HostName("a.example"),
+            (ip_network("10.0.0.0/8"),),
+            (ip_network("192.0.2.1"), ip_network("2001:db8::/32")),
         ),
         tls=TlsConfig("modern"),
         acme=AcmeConfig(
@@ -105,11 +114,12 @@ def test_every_key_reaches_the_configuration() -> None:
             addresses=("192.0.2.1", "2001:db8::1"),
         ),
         handshake=HandshakeConfig(5),
-        limits=LimitsConfig(2048, 1024, 1, 2, 3, 4, 5, 6, 7),
+        limits=LimitsConfig(2048, 1024, 1, 2, 9, 10, 3, 4, 5, 11, 12, 6, 7, 8),
         log=LogConfig("/etc/sptls/access", "json"),
         deploy=DeployConfig(BASE / "deploy", None, ("/usr/bin/ok-reload", "--now"), 8),
         notify=NotifyConfig(("/usr/bin/ok-mail", "root"), "https://hook.example/token", 9),
         domains_file=BASE / "ok.txt",
+        workers="auto",
     )
     assert expected == loaded(FULL)
 
@@ -155,8 +165,9 @@ def test_flags_go_before_the_file() -> None:
         https=(":1443",),
         http=(":1080",),
     )
-    assert ["a.example", "b.example", "c.example"] == [str(domain.name) for domain in config.domains]
-    assert ["https://v.example", "http://b", "https://v.example"] == [each.upstream.url for each in config.domains]
+    assert list("abhpc") == [str(domain.name)[0] for domain in config.domains]
+    own = ["http://b" if domain.name.text == "b.example" else "https://v.example" for domain in config.domains]
+    assert own == [each.upstream.url for each in config.domains]
     assert (("me@example.com",), DIRECTORIES["letsencrypt-staging"]) == (config.acme.contact, config.acme.directory)
     assert Path("/srv/sptls") == config.state_dir
     assert ((Address("", 1443),), (Address("", 1080),)) == (config.listen.https, config.listen.http)
@@ -172,24 +183,26 @@ def test_a_fault_in_a_flag_is_reported_at_the_flag() -> None:
     )
 
 
-# What is not yet possible
+# Worker processes
 
 
-@pytest.mark.parametrize("text", ["workers = 2", "workers = 'auto'"])
-def test_what_is_not_yet_possible_is_refused(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"), [("workers = 2", 2), ("workers = 'auto'", "auto"), ("workers = 256", 256), ("", 1)]
+)
+def test_workers_are_a_number_or_one_for_each_cpu(text: str, expected: object) -> None:
     """
-    Never ignored.
+    One process where nothing is said.
     """
-    (found,) = faults(text, domains=("a.b",), agree_to_terms=True)
-    assert "not yet possible" in found
-    assert found.startswith(text.partition(" ")[0])
+    assert expected == loaded(text, domains=("a.b",), agree_to_terms=True).workers
 
 
-def test_fewer_than_one_worker_is_refused() -> None:
+@pytest.mark.parametrize("text", ["workers = 0", "workers = -1", "workers = 257"])
+def test_no_worker_and_too_many_are_refused(text: str) -> None:
     """
-    None could serve.
+    None could serve; 257 is a slip of the pen.
     """
-    assert ["workers: must be at least 1"] == faults("workers = 0", domains=("a.b",), agree_to_terms=True)
+    expected = ["workers: must be from 1 to 256, or 'auto'"]
+    assert expected == faults(text, domains=("a.b",), agree_to_terms=True)
 
 
 # Sockets
@@ -413,6 +426,41 @@ def test_a_key_of_the_renewal_daemon_is_checked_like_any_other(text: str, fault:
 # Redirects
 
 
+def test_what_needs_https_is_refused_without_it() -> None:
+    """
+    Where nothing is served over TLS, nothing can be passed through, and no browser be told to insist on it.
+    """
+    text = "domains = [{name = 'a.b', passthrough = 'c.d:443'}, {name = 'e.f', hsts_seconds = 60}, {name = 'g.h'}]\n"
+    assert 3 == len(loaded(text + AGREED).domains)
+    assert [
+        "domains[0].passthrough: listen.https has no address whose connections could be passed on",
+        "domains[1].hsts_seconds: listen.https has no address for browsers to insist on",
+    ] == faults(text + "listen.https = []\n" + AGREED)
+
+
+def test_domains_that_are_all_passed_through_need_no_terms() -> None:
+    """
+    Nothing is ordered for them; and a renewal daemon has nothing to do.
+    """
+    text = "domains = [{name = 'a.b', passthrough = 'c.d:443'}]\n"
+    assert not loaded(text).acme.agree_to_terms
+    reason = "domains: none has its certificate ordered here: nothing to renew with --renew-only"
+    assert [reason] == faults(text + "deploy.directory = 'deploy'", renew_only=True)
+
+
+@pytest.mark.parametrize(
+    ("https", "server"),
+    [(":443", "localhost:443"), (":443", "127.0.0.9:443"), ("0.0.0.0:8443", "[::1]:8443"), ("192.0.2.1:443",) * 2],
+)
+def test_a_domain_is_not_passed_through_to_ourselves(https: str, server: str) -> None:
+    """
+    One connection would become as many as there can be.
+    """
+    text = f"domains = [{{name = 'a.b', passthrough = '{server}'}}]\nlisten.https = ['{https}']\n"
+    assert [f"domains[0].passthrough: {server} is this proxy itself, at {https} of listen.https"] == faults(text)
+    assert loaded(text.replace(f"= '{server}'", "= '192.0.2.2:443'")).domains[0].passthrough
+
+
 REDIRECTED = "domains = [{name = 'a.b', redirect_http = true}]\n"
 
 
@@ -513,6 +561,6 @@ def test_a_renewal_daemon_without_anything_to_renew_is_refused() -> None:
     Own certificates are renewed by whoever brings them.
     """
     text = "domains = [{name = 'a.b', certificate = 'ok.pem', key = 'ok.key'}]\ndeploy.directory = 'deploy'"
-    assert ["domains: every one brings its own certificate: nothing to renew with --renew-only"] == faults(
+    assert ["domains: none has its certificate ordered here: nothing to renew with --renew-only"] == faults(
         text, renew_only=True
     )

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from sptls.config import FILE_BYTES
 from sptls.config_load import Overrides
@@ -105,6 +106,57 @@ def test_an_unreadable_file_of_names_is_a_fault_of_its_key(tmp_path: Path) -> No
     """
     source = ConfigSource(written(tmp_path / "sptls.toml", "domains_file = '.'"), FLAGS, True)
     assert f"domains_file: '{tmp_path}' can't be read: Is a directory" == fault(source)
+
+
+def test_start_goes_on_with_the_names_of_a_file_that_is_gone(tmp_path: Path) -> None:
+    """
+    With those of the last start or reload, and the log says why; for everything else it stays a fault.
+    """
+    names = tmp_path / "names.txt"
+    names.write_text("a.example\n")
+    path = written(tmp_path / "sptls.toml", "domains_file = 'names.txt'\nstate_dir = 'state'")
+    source = ConfigSource(path, Overrides(), False)
+    before = source.load_for_start()
+    names.write_text("b.example\n")
+    source.remember(source.load())
+    names.unlink()
+    with capturedLogs() as events:
+        after = source.load_for_start()
+    assert (["a.example"], ["b.example"]) == tuple([each.name.text for each in one.domains] for one in (before, after))
+    assert before.domains_file == after.domains_file
+    told = f"domains_file: '{names}' can't be read: No such file or directory; the names that it had before are served"
+    assert told in formatEvent(events[0])
+    assert "No such file" in fault(source)
+
+
+def test_start_without_anything_to_remember_is_refused(tmp_path: Path) -> None:
+    """
+    A path with a typing error, a state directory that is new, or another fault beside it.
+    """
+    names = tmp_path / "names.txt"
+    names.write_text("a.example\n")
+    path = written(tmp_path / "sptls.toml", "domains_file = 'names.txt'\nstate_dir = 'state'")
+    ConfigSource(path, Overrides(), False).load_for_start()
+    names.unlink()
+    for text in (
+        "domains_file = 'nams.txt'\nstate_dir = 'state'",
+        "domains_file = 'names.txt'\nstate_dir = 'other'",
+        "domains_file = 'names.txt'\nstate_dir = 'state'\nworkers = 0",
+    ):
+        with pytest.raises(ConfigError, match=r"domains_file: .* can't be read"):
+            ConfigSource(written(path, text), Overrides(), False).load_for_start()
+
+
+def test_names_that_can_not_be_kept_stop_no_start(tmp_path: Path) -> None:
+    """
+    The log says that the next start would need the file.
+    """
+    (tmp_path / "names.txt").write_text("a.example\n")
+    (tmp_path / "state").write_text("no directory")
+    path = written(tmp_path / "sptls.toml", "domains_file = 'names.txt'\nstate_dir = 'state'")
+    with capturedLogs() as events:
+        assert 1 == len(ConfigSource(path, Overrides(), False).load_for_start().domains)
+    assert "could not be copied" in formatEvent(events[0])
 
 
 def test_100_000_names_are_read_in_no_time(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ Single values: what they spell, and the sentence for those that spell nothing.
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sptls import config_values
-from sptls.config import DIRECTORIES, UNLIMITED, Rate, UpstreamConfig
+from sptls.config import DIRECTORIES, UNLIMITED, PassthroughConfig, Rate, UpstreamConfig
 
 
 @pytest.mark.parametrize(
@@ -280,3 +282,79 @@ def test_an_ip_address_has_one_spelling() -> None:
     assert ("192.0.2.1", "2001:db8::1") == tuple(map(config_values.ip_address, ("192.0.2.1", "2001:DB8:0::1")))
     with pytest.raises(ValueError, match="is not an IP address"):
         config_values.ip_address("192.0.2.1/24")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("192.0.2.1", "192.0.2.1/32"),
+        ("2001:DB8::/32", "2001:db8::/32"),
+        ("::1", "::1/128"),
+        ("0.0.0.0/0", "0.0.0.0/0"),
+    ],
+)
+def test_a_network_in_its_one_spelling(text: str, expected: str) -> None:
+    """
+    An address is a network of one.
+    """
+    assert expected == str(config_values.network(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("10.0.0.1/8", "did you mean '10.0.0.0/8'"),
+        ("2001:db8::1/32", "did you mean '2001:db8::/32'"),
+        ("10.0.0.0/33", "is not an IP network"),
+        ("fe80::%eth0/64", "is not an IP network"),
+        ("localhost", "is not an IP network"),
+        ("10.0.0.0-10.0.0.9", "is not an IP network"),
+        ("", "is not an IP network"),
+    ],
+)
+def test_what_is_no_network(text: str, reason: str) -> None:
+    """
+    Also one that is not what it seems: the whole of 10.0.0.0/8 is more than 10.0.0.1.
+    """
+    with pytest.raises(ValueError, match=reason):
+        config_values.network(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Mail.Example.com.:443", PassthroughConfig("mail.example.com", 443)),
+        ("192.0.2.1:8443", PassthroughConfig("192.0.2.1", 8443)),
+        ("[2001:DB8::1]:443", PassthroughConfig("2001:db8::1", 443)),
+        ("backend:1", PassthroughConfig("backend", 1)),
+    ],
+)
+def test_a_server_to_pass_connections_to(text: str, expected: PassthroughConfig) -> None:
+    """
+    A name or an address, and a port.
+    """
+    assert expected == config_values.passthrough(text)
+    assert expected == config_values.passthrough(str(expected))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a.b", "a.b:", "a.b:0", "a.b:65536", ":443", "https://a.b:443", "2001:db8::1:443", "[a.b]:1", "[::x]:1"],
+)
+def test_what_is_no_server_to_pass_connections_to(text: str) -> None:
+    """
+    A port has to be there: nobody can guess whether it is 443.
+    """
+    with pytest.raises(ValueError, match=r"not a server to pass connections to|not a host name"):
+        config_values.passthrough(text)
+
+
+@given(st.text())
+def test_any_text_is_a_network_or_not(text: str) -> None:
+    """
+    No other exception.
+    """
+    for parse in (config_values.network, config_values.passthrough):
+        with contextlib.suppress(ValueError):
+            parse(text)

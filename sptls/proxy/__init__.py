@@ -11,6 +11,9 @@ takes the chunked coding off, ``route`` decides where a request goes, ``headers`
 ``log_line`` writes the access log's lines. Shells: ``http1`` and ``http2`` speak to clients, ``upstream`` to tracking
 services, ``access_log`` to the disk, and ``http01`` keeps the challenges that ``route`` answers.
 
+What stands before us: ``announced`` reads the PROXY header before a connection of port 80, ``forwarded`` (a core) what
+a trusted proxy says of a request's client. ``passthrough`` joins clients with other TLS servers, byte for byte.
+
 HTTP/2 joins at the same ``head``: ``http2`` has the connection, ``http2_session`` what the client says on it,
 ``http2_stream`` one exchange. Cores: ``http2_reader`` and ``http2_frames`` (bytes and frames), ``http2_hpack`` and
 ``http2_head`` (fields, and the request head they are), ``http2_flow`` (windows and turns), ``http2_budget`` (floods).

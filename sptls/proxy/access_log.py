@@ -8,7 +8,7 @@ backlog. What a line looks like is `log_line`'s part.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Final
@@ -21,6 +21,7 @@ from sptls.errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -46,11 +47,19 @@ _log = Logger()
 class AccessLog:
     """
     Writes one line per entry to *path*, or to standard output for ``-``; for the reactor's thread only.
+
+    Where other processes write there too, each piece is written in *turn* with theirs.
     """
 
-    def __init__(self, clock: IReactorTime, path: str, line: Callable[[LogEntry], bytes]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        path: str,
+        line: Callable[[LogEntry], bytes],
+        turn: AbstractContextManager[object] | None = None,
+    ) -> None:
         self._clock, self._line = clock, line
-        self._writer = _Writer(path)
+        self._writer = _Writer(path, turn or nullcontext())
         self._lines: list[bytes] = []
         self._gathered_bytes = 0
         self._flush_call: IDelayedCall | None = None
@@ -192,8 +201,9 @@ class _Writer:
     Each count has one thread that changes it and is only read by the other, so there is no lock to wait for.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, turn: AbstractContextManager[object]) -> None:
         self.path = path
+        self._turn = turn
         # A daemon thread: the process can end while it hangs in a write.
         self.thread = Thread(target=self._run, name="access log", daemon=True)
         self._queue: SimpleQueue[_Block | _Reopen | _Stop] = SimpleQueue()
@@ -288,8 +298,9 @@ class _Writer:
         content = b"\n" + block.content if self._line_torn else block.content
         written = 0
         try:
-            while written < len(content):
-                written += os.write(self._fd, memoryview(content)[written:])
+            with self._turn:
+                while written < len(content):
+                    written += os.write(self._fd, memoryview(content)[written:])
         except OSError as error:
             self.failure = error.strerror
             self.dropped_lines += min(block.lines, content.count(b"\n", written))

@@ -25,7 +25,8 @@ _MAX_SIZE_DIGITS = 15
 _MAX_LINE_BYTES = 4096
 # All extensions and trailers of one body: content of one byte in every chunk must not carry kilobytes unseen.
 _MAX_DROPPED_BYTES = 16384
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,%d})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?" % _MAX_SIZE_DIGITS)
+# White space behind the size isn't in RFC 9112, but in the answers of servers that leave room for it.
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,%d})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?" % _MAX_SIZE_DIGITS)
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00\x0a-\x0d]*")
 
 

@@ -12,14 +12,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from sptls.addresses import plain_host
+from sptls.proxy.forwarded import believed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.interfaces import IPushProducer, ITransport
 
+    from sptls.addresses import Networks
     from sptls.deadlines import DeadlineQueue
     from sptls.proxy.gateway import Gateway
+    from sptls.proxy.head import RequestHead
     from sptls.proxy.stream import StreamTransport
     from sptls.tls.transport import TlsTransport
 
@@ -42,6 +45,9 @@ class ClientConnection:
     """
     What is common to the connections of all clients; *peer* is the address, *tls* whether the bytes were encrypted.
 
+    *proxies* are those that are trusted, where *peer* is one of them, else None: then `client_of` knows each request's
+    client.
+
     A subclass is the protocol on top, sets deadlines with `_wait_in` and is told by `deadline_passed`.
     """
 
@@ -56,6 +62,7 @@ class ClientConnection:
         "factory",
         "gateway",
         "peer",
+        "proxies",
         "tls",
         "transport",
     )
@@ -66,6 +73,7 @@ class ClientConnection:
         self.gateway = gateway
         self.factory: Leaves | None = None
         self.peer, self.tls = b"", False
+        self.proxies: Networks | None = None
         self._covers: Callable[[bytes], bool] | None = None
         self._deadline: DeadlineQueue | None = None
         # *finishing*: close at the next opportunity; *closing*: nothing is written any more.
@@ -85,6 +93,22 @@ class ClientConnection:
         """
         if self._closing:
             self._wait_in(self.gateway.linger)
+
+    def came_from(self, host: str) -> None:
+        """
+        Take the IP address *host* for the client's, or for that of a proxy which is believed what it says of clients.
+        """
+        self.peer = host.encode("ascii", "replace")
+        self._ask_trust(host)
+
+    def client_of(self, request: RequestHead) -> tuple[bytes, bytes]:
+        """
+        Give the client's address and the scheme that it spoke, as a trusted proxy's *request* says.
+        """
+        scheme = b"https" if self.tls else b"http"
+        if self.proxies is None:
+            return self.peer, scheme
+        return believed(request.fields, self.proxies, self.peer, scheme)
 
     def abort(self) -> None:
         """
@@ -110,11 +134,18 @@ class ClientConnection:
         certificate = getattr(transport, "certificate", None)
         self._covers = certificate.covers if certificate is not None else None
         host = getattr(transport, "peer_host", None) or str(getattr(self.transport.getPeer(), "host", ""))
-        self.peer = plain_host(host).encode("ascii", "replace")
+        host = plain_host(host)
+        self.peer = host.encode("ascii", "replace")
+        if self.gateway.trusted_proxies is not None:
+            self._ask_trust(host)
         if not self.tls:
             # Over TLS the listener has done it. An answer in two writes would wait for the client's delayed ACK.
             self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(producer, True)
+
+    def _ask_trust(self, host: str) -> None:
+        proxies = self.gateway.trusted_proxies
+        self.proxies = proxies if proxies is not None and host in proxies else None
 
     def _throw_away(self, data: bytes) -> None:
         """

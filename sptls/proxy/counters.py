@@ -21,3 +21,5 @@ class Counters:
     upstream_connections: int = 0
     upstream_errors: int = 0
     upstream_retries: int = 0
+    proxy_header_failures: int = 0
+    over_address_limit: int = 0

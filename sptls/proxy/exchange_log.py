@@ -32,11 +32,14 @@ def note(
     """
     gateway = connection.gateway
     gateway.counters.answers[status // 100] += 1
+    client = connection.peer
+    if connection.proxies is not None and request is not None:
+        client = connection.client_of(request)[0]
     referer, user_agent = (None, None) if request is None else _logged_fields(request.fields)
     gateway.access_log.write(
         LogEntry(
             gateway.now(),
-            connection.peer,
+            client,
             None if request is None else request.host,
             request_line,
             status,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
+    from sptls.addresses import Networks
     from sptls.config import LimitsConfig
     from sptls.deadlines import Deadlines
     from sptls.interfaces import IDownstream, IUpstreamExchange
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-# The longest silence in a request's content. nginx's client_body_timeout.
+# The longest time for so many bytes of a request's content, or for what is left of it: 500 bytes a second, Apache's
+# MinRate. With a deadline for silence alone, nginx's, a byte a minute keeps a connection and its upstream's for ever.
 BODY_SECONDS: Final = 60.0
+BODY_BYTES: Final = 30_000
 # The longest time for what the transport holds (64 KiB and TLS's records) to be taken by the client: 0.6 KB/s.
 WRITE_SECONDS: Final = 120.0
 # How long, while finishing, a client that has just connected may take for its request, which is on its way: a round
@@ -86,7 +89,9 @@ class Gateway:
     The shared surroundings of all clients' connections; *sites* may be replaced at any time (reload).
 
     *tokens* maps open http-01 tokens to key authorizations; *now* gives wall-clock epoch seconds. *has_certificate*
-    tells whether a host has a valid certificate in what is served; *https_port* is where it is served.
+    tells whether a host has a valid certificate in what is served; *https_port* is where it is served. Peers in
+    *trusted_proxies* are believed what they say of the client, those in *proxy_protocol* send a PROXY header first;
+    both may be replaced at any time.
     """
 
     __slots__ = (
@@ -108,9 +113,11 @@ class Gateway:
         "limits",
         "linger",
         "now",
+        "proxy_protocol",
         "seconds",
         "sites",
         "tokens",
+        "trusted_proxies",
         "upstreams",
         "write",
     )
@@ -139,6 +146,8 @@ class Gateway:
         self.now, self.seconds = now, clock.seconds
         self.connections: set[Finishes] = set()
         self.finishing = False
+        self.trusted_proxies: Networks | None = None
+        self.proxy_protocol: Networks | None = None
         self._drained: Deferred[None] | None = None
         self._call_later = clock.callLater
         self._soon: list[Callable[[], None]] = []

@@ -34,6 +34,8 @@ TARGET = bytes(byte for byte in range(0x21, 0x100) if byte != 0x7F)
 # RFC 3986 §3.2.2: unreserved, percent-encoded, sub-delims.
 _REGISTERED_NAME = LETTERS + DIGITS + b"-._~%!$&'()*+,;="
 _IP_LITERAL = DIGITS + b"abcdefABCDEF:."
+# What says where a message ends, or whom it is for.
+_UNTABBED = (b"host:", b"content-length:", b"transfer-encoding:")
 
 _USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST"})
 _VERSIONS = frozenset({b"HTTP/1.1", b"HTTP/1.0"})
@@ -138,6 +140,8 @@ def _request(head: bytes, size: int, start: int, limits: LimitsConfig) -> Reques
     if size - start > limits.head_bytes:
         raise HeadError(431, "the head is too large")
     fields, seen = read_fields(head, lines, _REQUEST_FRAMING)
+    if b"\t" in head:
+        _check_tabs(lines)
     if len(fields) > MAX_FIELDS:
         raise HeadError(431, "the head has too many fields")
     authority, origin_target = _destination(method, target, version, seen.get(b"host"))
@@ -159,6 +163,14 @@ def _request(head: bytes, size: int, start: int, limits: LimitsConfig) -> Reques
         request_line,
         options,
     )
+
+
+def _check_tabs(lines: list[bytes]) -> None:
+    """
+    Refuse a tab round a value that two readers must not read differently: RFC 9110 §5.6.3 allows it, nginx does not.
+    """
+    if any(b"\t" in line and line.lower().startswith(_UNTABBED) for line in lines):
+        raise HeadError(400, "a tab in a field that says where the message ends, or whom it is for")
 
 
 def _unfinished_request(buffer: bytes | bytearray, start: int, limits: LimitsConfig) -> NeedMore:
@@ -246,24 +258,23 @@ def _destination(method: bytes, target: bytes, version: bytes, hosts: list[bytes
         authority = hosts[0]
         if len(hosts) > 1:
             raise HeadError(400, "more than one Host field")
-    if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
+    if target.startswith(b"/"):
         return authority, target
     if authority is not None:
         host_of(authority)  # the target's goes before it, but a broken one is refused all the same
-    return _absolute_form(method, target)
+    return _absolute_form(target)
 
 
-def _absolute_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
+def _absolute_form(target: bytes) -> tuple[bytes, bytes]:
+    """
+    Give the authority and what is behind it; ``*`` (OPTIONS of a whole server) is refused as by nginx.
+    """
     scheme, mark, rest = target.partition(b"://")
     if not mark or scheme.lower() not in {b"http", b"https"}:
         raise HeadError(400, "the request target is neither a path nor a URL")
     cut = min(at if at >= 0 else len(rest) for at in (rest.find(b"/"), rest.find(b"?")))
     authority, origin = rest[:cut], rest[cut:]
-    if origin.startswith(b"/"):
-        return authority, origin
-    if not origin and method == b"OPTIONS":
-        return authority, b"*"  # RFC 9112 §3.2.4
-    return authority, b"/" + origin
+    return authority, origin if origin.startswith(b"/") else b"/" + origin
 
 
 def host_of(authority: bytes) -> bytes:
@@ -277,7 +288,7 @@ def host_of(authority: bytes) -> bytes:
         host += bracket
     else:
         host, _, port = authority.partition(b":")
-        good = host and not host.translate(None, _REGISTERED_NAME)
+        good = host and not host.translate(None, _REGISTERED_NAME) and b".." not in host
     if not good or (port and not (port.isdigit() and len(port) <= len(b"65535"))):
         raise HeadError(400, "the host isn't one")
     return host

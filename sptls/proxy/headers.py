@@ -37,17 +37,22 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-# What a client could use to look like another one, or like another tracking domain's. Services that take fields from
-# CGI's variables can't tell `_` from `-` (nginx drops such fields for that reason).
-_CLAIMS = (b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip")
-_CLAIM_SPELLINGS = frozenset(
-    b"".join(b"%b%b" % pair for pair in zip(claim.split(b"-"), (*marks, b""), strict=True))
-    for claim in _CLAIMS
-    for marks in product((b"-", b"_"), repeat=claim.count(b"-"))
+_HOP_BY_HOP_AND_HSTS = _HOP_BY_HOP | {b"strict-transport-security"}
+# What a client could use to look like another one, or like another tracking domain's.
+_CLAIMS = frozenset(
+    {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip"}
 )
+# Services that take fields from CGI's variables can't tell `_` from `-` (nginx drops all such fields for that reason).
 # Expect: the 100 is ours to send, once the request is sure to be forwarded.
-_NOT_UPSTREAM = _HOP_BY_HOP | _CLAIM_SPELLINGS | {b"expect", b"forwarded", b"host", b"http2-settings"}
+_NOT_UPSTREAM = frozenset(
+    b"".join(b"%b%b" % pair for pair in zip(name.split(b"-"), (*marks, b""), strict=True))
+    for name in _HOP_BY_HOP | _CLAIMS | {b"expect", b"host", b"http2-settings"}
+    for marks in product((b"-", b"_"), repeat=name.count(b"-"))
+)
 
+# 503 is said where more requests wait for an upstream than may, or wait too long (`limits.upstream_connect_seconds`,
+# 5 s): a crowd that has gone by then.
+_RETRY_AFTER_SECONDS: Final = 5
 _OTHER_STATUS = (b"Error", b"The request could not be answered.")
 # The reasons are RFC 9110's, the sentences for a person who followed a link.
 _STATUS: Final = {
@@ -118,15 +123,22 @@ def client_framing(request: RequestHead, body: ResponseBody) -> ResponseBody:
     return UNTIL_CLOSE if request.version == b"1.0" else CHUNKED
 
 
-def for_client(head: ResponseHead, request: RequestHead, body: ResponseBody, keep_alive: bool) -> bytes:
+def for_client(
+    head: ResponseHead, request: RequestHead, body: ResponseBody, keep_alive: bool, hsts: bytes | None = None
+) -> bytes:
     """
     Give the whole response head for the client; *body* is the upstream's framing (`body.response_body`).
 
-    Where *body*'s end can only be told by closing, Connection says so whatever *keep_alive* says.
+    Where *body*'s end can only be told by closing, Connection says so whatever *keep_alive* says. *hsts* replaces the
+    upstream's Strict-Transport-Security (RFC 6797 §6.1).
     """
     framing = client_framing(request, body)
     pieces = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
-    pieces += _passed_on(head.fields, _HOP_BY_HOP, head.connection_options)
+    if hsts is None:
+        pieces += _passed_on(head.fields, _HOP_BY_HOP, head.connection_options)
+    else:
+        pieces += _passed_on(head.fields, _HOP_BY_HOP_AND_HSTS, head.connection_options)
+        pieces.append(b"Strict-Transport-Security: %b\r\n" % hsts)
     if head.status >= 200:
         pieces.append(_framing_fields(head, framing))
         pieces.append(_connection_field(request.version, keep_alive and not isinstance(framing, UntilClose)))
@@ -134,11 +146,15 @@ def for_client(head: ResponseHead, request: RequestHead, body: ResponseBody, kee
     return b"".join(pieces)
 
 
-def client_fields(head: ResponseHead) -> Fields:
+def client_fields(head: ResponseHead, hsts: bytes | None = None) -> Fields:
     """
     Give the response fields for an HTTP/2 client (RFC 9113 §8.3.2), the status first; framing is its own.
+
+    *hsts* replaces the upstream's Strict-Transport-Security.
     """
-    dropped = _HOP_BY_HOP.union(head.connection_options) if head.connection_options else _HOP_BY_HOP
+    dropped = _HOP_BY_HOP if hsts is None else _HOP_BY_HOP_AND_HSTS
+    if head.connection_options:
+        dropped = dropped.union(head.connection_options)
     fields = [(b":status", b"%d" % head.status)]
     for name, value in head.fields:
         lower = name.lower()
@@ -146,6 +162,8 @@ def client_fields(head: ResponseHead) -> Fields:
             fields.append((lower, value))
     if head.content_length is not None and head.status != 204:
         fields.append((b"content-length", b"%d" % head.content_length))
+    if hsts is not None:
+        fields.append((b"strict-transport-security", hsts))
     return fields
 
 
@@ -203,11 +221,12 @@ def error_page(
     keep_alive: bool = False,
     version: bytes = b"1.1",
     date: bytes = b"",
-    retry_after_seconds: int | None = None,
     location: bytes | None = None,
 ) -> bytes:
     """
     Give a whole answer that says *status* in plain words, without the proxy's name or version.
+
+    A 503 says when to come again (RFC 9110 §15.6.4).
     """
     reason, sentence = _STATUS.get(status, _OTHER_STATUS)
     return own_response(
@@ -218,7 +237,7 @@ def error_page(
         keep_alive=keep_alive,
         version=version,
         date=date,
-        retry_after_seconds=retry_after_seconds,
+        retry_after_seconds=_RETRY_AFTER_SECONDS if status == 503 else None,
         location=location,
     )
 

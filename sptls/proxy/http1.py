@@ -15,18 +15,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from sptls.proxy.client_connection import ClientConnection
+from sptls.proxy.gateway import BODY_BYTES
 from sptls.proxy.head import NEED_MORE, Malformed, RequestHead, parse_request
 from sptls.proxy.http1_exchange import Http1Exchange
 from sptls.proxy.request_content import Broken, RequestContent
 from sptls.proxy.route import Answer, Forward, Redirect, decide
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, ITransport
+    from twisted.internet.interfaces import ITransport
     from twisted.python.failure import Failure
 
     from sptls.deadlines import DeadlineQueue
@@ -49,7 +50,7 @@ class Http1(ClientConnection):
     One connection. As a producer it is the answer's: the transport pauses it when the client takes too little.
     """
 
-    __slots__ = ("_buffer", "_client_paused", "_content", "_pumping", "_upstream_paused", "exchange")
+    __slots__ = ("_buffer", "_client_paused", "_content", "_content_bytes", "_pumping", "_upstream_paused", "exchange")
 
     def __init__(self, gateway: Gateway) -> None:
         super().__init__(gateway)
@@ -57,6 +58,7 @@ class Http1(ClientConnection):
         self._buffer: bytes | bytearray = b""
         # The content that is being read; None when all of the request was.
         self._content: RequestContent | None = None
+        self._content_bytes = 0  # of it, since its deadline was set
         self._client_paused = self._upstream_paused = self._pumping = False
 
     # -- Twisted's side
@@ -255,11 +257,10 @@ class Http1(ClientConnection):
         Start the next exchange if its head is there.
         """
         gateway = self.gateway
+        if self._buffer.startswith(b"\r\n"):
+            self._drop_empty_lines()
         head = parse_request(self._buffer, gateway.limits)
         if head is NEED_MORE:
-            if self._buffer == b"\r\n":
-                # Old clients end a POST with one line end too many (RFC 9112 §2.2): no request, and nobody to tell.
-                self._buffer = b""
             return False
         self._wait_in(None)
         gateway.counters.requests += 1
@@ -270,9 +271,16 @@ class Http1(ClientConnection):
         self._cut(head.size)
         if head.chunked or head.content_length:
             self._content, self._upstream_paused = RequestContent(head, gateway.limits.body_bytes), False
+            self._content_bytes = 0
         exchange = self.exchange = Http1Exchange(self, head, head.request_line)
         decision = decide(
-            head, gateway.sites, gateway.tokens, self._covers, gateway.has_certificate, gateway.https_port
+            head,
+            gateway.sites,
+            gateway.tokens,
+            self._covers,
+            gateway.has_certificate,
+            gateway.https_port,
+            is_secure=self.proxies is not None and self.client_of(head)[1] == b"https",
         )
         if isinstance(decision, Forward):
             if self._content is None:
@@ -286,6 +294,17 @@ class Http1(ClientConnection):
         else:
             exchange.refuse(decision.status)
         return True
+
+    def _drop_empty_lines(self) -> None:
+        """
+        Forget line ends before a request: old clients end a POST with one too many (RFC 9112 §2.2).
+
+        That is no request, and nobody to tell; all of them, as how many come in one read is chance.
+        """
+        start = 0
+        while self._buffer.startswith(b"\r\n", start):
+            start += 2
+        self._cut(start)
 
     def _cut(self, size: int) -> None:
         """
@@ -324,6 +343,7 @@ class Http1(ClientConnection):
             exchange.refuse(taken.status)
             return None
         self._buffer = content.rest
+        self._content_bytes += len(taken)
         if content.complete:
             self._content = None
         return taken
@@ -364,7 +384,7 @@ class Http1(ClientConnection):
 
     def _arm(self) -> None:
         """
-        Set the deadline of what is waited for; only content counts as progress, a head must come in one go.
+        Set the deadline of what is waited for; only content counts as progress, and only enough of it.
         """
         gateway = self.gateway
         if self._client_paused:
@@ -375,34 +395,8 @@ class Http1(ClientConnection):
             queue = gateway.body
         else:
             queue = None
-        if queue is not self._deadline or queue is gateway.body:
+        if queue is not self._deadline:
             self._wait_in(queue)
-
-
-class Http1Factory(Factory):
-    """
-    Makes the connections of port 80; at most *connections* at a time, whatever port 443 has; more are closed at once.
-    """
-
-    noisy = False
-
-    def __init__(self, gateway: Gateway, connections: int) -> None:
-        self._gateway, self._connections = gateway, connections
-        self._open = 0
-
-    def left(self) -> None:
-        """
-        Take note that a client is gone.
-        """
-        self._open -= 1
-
-    def buildProtocol(self, addr: IAddress) -> Http1 | None:  # type: ignore[override]
-        """
-        Serve one more client, or nobody when there are too many; an `Http1` is an IProtocol, but no `Protocol`.
-        """
-        if self._open >= self._connections:
-            return None
-        self._open += 1
-        connection = Http1(self._gateway)
-        connection.factory = self
-        return connection
+        elif queue is gateway.body and self._content_bytes >= BODY_BYTES:
+            self._content_bytes = 0
+            self._wait_in(queue)

@@ -36,6 +36,7 @@ class Http1Exchange:
         "_body_bytes",
         "_chunked",
         "_connection",
+        "_hsts",
         "_keep_alive",
         "_out",
         "_request",
@@ -53,6 +54,7 @@ class Http1Exchange:
         self._out, self._started = b"", False
         self._status, self._body_bytes = 0, 0
         self._keep_alive = self._chunked = False
+        self._hsts: bytes | None = None
 
     # -- the connection's side
 
@@ -61,7 +63,12 @@ class Http1Exchange:
         Pass the request's head on to *site*'s upstream.
         """
         connection, request = self._connection, self._known_request()
-        head_bytes = for_upstream(request, site, connection.peer, b"https" if connection.tls else b"http")
+        client, scheme = connection.peer, b"https" if connection.tls else b"http"
+        if connection.proxies is not None:
+            client, scheme = connection.client_of(request)
+        if site.hsts is not None and scheme == b"https":
+            self._hsts = site.hsts
+        head_bytes = for_upstream(request, site, client, scheme)
         upstream = connection.gateway.upstreams.exchange(site, head_bytes, request, self)
         if connection.exchange is self:
             self.upstream = upstream
@@ -145,7 +152,7 @@ class Http1Exchange:
         self._chunked = type(framing) is Chunked
         keep_alive = self._keep_alive = type(framing) is not UntilClose and self._connection.may_stay(request)
         self._status = head.status
-        self._out = for_client(head, request, body, keep_alive)
+        self._out = for_client(head, request, body, keep_alive, self._hsts)
 
     def response_data(self, data: bytes) -> None:
         """

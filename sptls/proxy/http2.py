@@ -7,7 +7,8 @@ understand.
 
 Bounds: `CONCURRENT_STREAMS` at a time, each with at most one window of content each way in memory and one read of its
 upstream; header blocks and lists by `limits.head_bytes`; while the client takes nothing, no more is read than what
-makes `WRITE_BYTES` of frames. Every state has a deadline here, or its streams have.
+makes `WRITE_BYTES` of frames. Every state has a deadline here, or its streams have: while there are streams, half a
+frame that isn't completed is their matter, and no reason to take answers from them.
 """
 # ruff: noqa: N802 - Twisted's names
 
@@ -158,7 +159,8 @@ class Http2(ClientConnection):
             self.session.end_drain()
             self.flush()
         else:
-            self._give_up(ErrorCode.NO_ERROR)
+            # A request may be on its way this very moment: it is served, and the next ones go elsewhere.
+            self.finish_soon()
 
     # -- the session's side
 
@@ -250,7 +252,6 @@ class Http2(ClientConnection):
         elif not session.streams:
             queue = gateway.idle if session.was_used else gateway.head
         else:
-            queue = gateway.head if session.reader.is_unfinished else None
-        progressed = queue is gateway.head and bool(session.streams) and not session.reader.in_block
-        if queue is not self._deadline or progressed:
+            queue = None
+        if queue is not self._deadline:
             self._wait_in(queue)

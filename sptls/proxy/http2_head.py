@@ -23,6 +23,10 @@ _CONNECTION_SPECIFIC: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
 _NOTED: Final = frozenset({b"content-length", b"cookie", b"expect", b"host", b"te"})
+# Says where the message ends, and whom it is for: nothing is forgiven.
+_EXACT: Final = frozenset({b"content-length", b"host"})
+# A proxy before us may have been asked without TLS.
+_SCHEMES: Final = frozenset({b"https", b"http"})
 _LOWER_TOKEN: Final = bytes(byte for byte in TOKEN if not 0x41 <= byte <= 0x5A)
 # What HTTP/1 has around a field: ": " and CRLF.
 _AROUND_FIELD_BYTES: Final = 4
@@ -73,9 +77,9 @@ def _request(pseudo: dict[bytes, bytes], fields: Fields, ends: bool, limits: Lim
     check_method(method)
     if method == b"CONNECT":
         raise HeadError(405, "CONNECT is for proxies of the client's choice")
-    _check_target(method, target, limits)
-    if pseudo.get(b":scheme", b"").lower() != b"https":
-        raise HeadError(400, "the scheme isn't https")
+    _check_target(target, limits)
+    if pseudo.get(b":scheme", b"").lower() not in _SCHEMES:
+        raise HeadError(400, "the scheme is none of a web server's")
     size = len(method) + len(target) + _check_fields(fields)
     if size > limits.head_bytes:
         raise HeadError(431, "the head is too large")
@@ -105,13 +109,13 @@ def _request(pseudo: dict[bytes, bytes], fields: Fields, ends: bool, limits: Lim
     )
 
 
-def _check_target(method: bytes, target: bytes, limits: LimitsConfig) -> None:
+def _check_target(target: bytes, limits: LimitsConfig) -> None:
     if len(target) > limits.target_bytes:
         raise HeadError(414, "the request target is too long")
     if target.translate(None, TARGET):
         raise HeadError(400, "the request target has a control character")
-    if not target.startswith(b"/") and not (target == b"*" and method == b"OPTIONS"):
-        raise HeadError(400, "the request target isn't a path")
+    if not target.startswith(b"/"):
+        raise HeadError(400, "the request target isn't a path")  # nor is `*`, which nginx refuses too
 
 
 def _check_fields(fields: Fields) -> int:
@@ -140,8 +144,10 @@ def _normal(fields: Fields, seen: Seen) -> Fields:
     for name, value in fields:
         if not name or name in _CONNECTION_SPECIFIC:
             raise HeadError(400, "a field has no name, or is the connection's")
-        value = value.strip(_WHITE)  # noqa: PLW2901 - the same value without what isn't part of it
+        given, value = value, value.strip(_WHITE)  # noqa: PLW2901 - the same value without what isn't part of it
         if name in _NOTED:
+            if value != given and name in _EXACT:
+                raise HeadError(400, "white space round a length or a host")
             seen.setdefault(name, []).append(value)
             if name == b"cookie" and len(seen[name]) == 1:
                 cookie_at = len(normal)

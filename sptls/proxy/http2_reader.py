@@ -128,20 +128,6 @@ class FrameReader:
         self._block: list[bytes] | None = None
         self._stream_id, self._ends = 0, False
 
-    @property
-    def in_block(self) -> bool:
-        """
-        Tell whether a header block is begun and not complete.
-        """
-        return self._block is not None
-
-    @property
-    def is_unfinished(self) -> bool:
-        """
-        Tell whether more must come of what was begun: a frame or a header block.
-        """
-        return bool(self._rest) or self._block is not None
-
     def feed(self, data: bytes) -> Iterator[Event]:
         """
         Give what *data* completes, one by one; all of it must be asked for, unless the connection is given up.

@@ -13,7 +13,7 @@ from sptls.proxy import http2_frames as frames
 from sptls.proxy.head import Malformed
 from sptls.proxy.http2_budget import Budget
 from sptls.proxy.http2_flow import Inflow, Sender
-from sptls.proxy.http2_frames import MAX_STREAM_ID, ErrorCode, Http2Error, Setting
+from sptls.proxy.http2_frames import DEFAULT_WINDOW_BYTES, MAX_STREAM_ID, ErrorCode, Http2Error, Setting
 from sptls.proxy.http2_head import request_head
 from sptls.proxy.http2_hpack import FieldDecoder, FieldEncoder
 from sptls.proxy.http2_reader import Data, FrameReader, GoAway, Headers, Noise, Ping, Reset, Settings, WindowUpdate
@@ -80,10 +80,13 @@ class Http2Session:
         self._highest, self._last = 0, MAX_STREAM_ID
         self._ignored: dict[int, None] = {}
         self.is_draining = self.is_ending = False
+        # The window is RFC 9113's own, and said all the same: jh2 (urllib3.future, niquests) takes a server's for 6 MiB
+        # until it hears of it, and then sends more than a stream may as soon as its upstream is slow.
         self.sender.say(
             frames.settings(
                 (
                     (Setting.MAX_CONCURRENT_STREAMS, CONCURRENT_STREAMS),
+                    (Setting.INITIAL_WINDOW_SIZE, DEFAULT_WINDOW_BYTES),
                     (Setting.MAX_HEADER_LIST_SIZE, head_bytes),
                     (Setting.NO_RFC7540_PRIORITIES, 1),
                 )

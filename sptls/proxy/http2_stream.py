@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from sptls.interfaces import IDownstream
 from sptls.proxy.exchange_log import CLIENT_LEFT, note
+from sptls.proxy.gateway import BODY_BYTES
 from sptls.proxy.head import parse_response
 from sptls.proxy.headers import client_fields, error_page, for_upstream, own_response
 from sptls.proxy.http2_flow import Inflow, Outflow
@@ -43,11 +44,13 @@ class Http2Stream:
     """
 
     __slots__ = (
+        "_awaited_bytes",
         "_began_seconds",
         "_body_bytes",
         "_content",
         "_deadline",
         "_fields",
+        "_hsts",
         "_inflow",
         "_is_over",
         "_owed_bytes",
@@ -74,10 +77,12 @@ class Http2Stream:
         self._inflow = Inflow()
         # The answer's head, and content of it, that were not sent yet; *started* whether the head was.
         self._fields: Fields | None = None
+        self._hsts: bytes | None = None
         self._content, self._started, self._is_over = b"", False, False
         self._status = self._body_bytes = 0
         # Content that came, and how much of it the client's window must be widened by once the upstream goes on.
         self._received_bytes = self._owed_bytes = 0
+        self._awaited_bytes = 0  # what came of it since its deadline was set
         self._request_paused = self._response_paused = False
         self._deadline: DeadlineQueue | None = None
 
@@ -119,6 +124,7 @@ class Http2Stream:
             return ErrorCode.FLOW_CONTROL_ERROR
         self.ended = ends
         self._received_bytes += len(data)
+        self._awaited_bytes += len(data)
         request, upstream = self._request, self.upstream
         if upstream is None or request is None:
             return None  # the answer is known without it
@@ -134,10 +140,10 @@ class Http2Stream:
         if ends:
             if self.upstream is not None:
                 upstream.send_end()
-        else:
+        elif not self._is_over:  # it may have failed just now
             self._owed_bytes += flow_bytes
             self._widen()
-        self._arm(progressed=bool(data))
+        self._arm()
         return None
 
     def receive_trailers(self, fields: Fields, *, ends: bool) -> ErrorCode | None:
@@ -210,7 +216,7 @@ class Http2Stream:
         """
         Prepare the answer's head; it is sent with the first content.
         """
-        self._status, self._fields = head.status, client_fields(head)
+        self._status, self._fields = head.status, client_fields(head, self._hsts)
 
     def response_data(self, data: bytes) -> None:
         """
@@ -266,8 +272,14 @@ class Http2Stream:
         session, request = self._session, self._request
         if request is None:
             raise AssertionError("a request without a head is only ever refused")
-        head_bytes = for_upstream(request, site, session.connection.peer, b"https")
-        upstream = session.connection.gateway.upstreams.exchange(site, head_bytes, request, self)
+        connection = session.connection
+        client, scheme = connection.peer, b"https"
+        if connection.proxies is not None:
+            client, scheme = connection.client_of(request)
+        if site.hsts is not None and scheme == b"https":
+            self._hsts = site.hsts
+        head_bytes = for_upstream(request, site, client, scheme)
+        upstream = connection.gateway.upstreams.exchange(site, head_bytes, request, self)
         if self._is_over or self.outflow.ends:
             return  # it failed, or was answered, at once
         self.upstream = upstream
@@ -354,9 +366,9 @@ class Http2Stream:
             if increment:
                 self._session.sender.say(window_update(self.outflow.stream_id, increment))
 
-    def _arm(self, *, progressed: bool = False) -> None:
+    def _arm(self) -> None:
         """
-        Set the deadline of what is waited for, if it is the client; content counts as progress.
+        Set the deadline of what is waited for, if it is the client; content counts as progress, if it is enough.
         """
         gateway, outflow = self._session.connection.gateway, self.outflow
         if self._is_over:
@@ -367,7 +379,8 @@ class Http2Stream:
             queue = gateway.body
         else:
             queue = None
-        if queue is not self._deadline or progressed:
+        if queue is not self._deadline or (queue is gateway.body and self._awaited_bytes >= BODY_BYTES):
+            self._awaited_bytes = 0
             self._wait_in(queue)
 
     def _wait_in(self, queue: DeadlineQueue | None) -> None:

@@ -29,11 +29,14 @@ _DEFAULT_PORTS = (b"", b"80")
 class Site:
     """
     One tracking domain and the tracking service behind it; *redirect_http*: plain HTTP is sent to HTTPS.
+
+    *hsts* is the Strict-Transport-Security of its answers over HTTPS; None: what the service says.
     """
 
     name: HostName
     upstream: UpstreamConfig
     redirect_http: bool = False
+    hsts: bytes | None = None
 
 
 @attrs.frozen
@@ -83,12 +86,15 @@ def decide(
     covers: Callable[[bytes], bool] | None,
     has_certificate: Callable[[bytes], bool] = lambda _: False,
     https_port: int = 443,
+    *,
+    is_secure: bool = False,
 ) -> Forward | Answer | Redirect | Refuse:
     """
     Tell what to do with a request; *covers* asks the connection's certificate, and is None without TLS.
 
     *tokens* are the open challenges' key authorizations by token. *has_certificate* tells whether a host could be
-    served over TLS right now, and *https_port* is where (see `_location`).
+    served over TLS right now, and *https_port* is where (see `_location`). *is_secure*: the client speaks TLS with a
+    proxy before us, so there is nowhere to redirect it to.
     """
     if tokens and head.origin_target.startswith(_CHALLENGE_PATH):
         key_authorization = _key_authorization(head, tokens)
@@ -105,7 +111,7 @@ def decide(
     if covers is not None and not covers(head.host):
         # Clients may reuse a connection for any name its certificate has, and no other (RFC 9110 §7.4).
         return Refuse(421, "the connection's certificate doesn't cover the host")
-    if site.redirect_http and covers is None and has_certificate(head.host):
+    if site.redirect_http and covers is None and not is_secure and has_certificate(head.host):
         location = _location(head, site, https_port)
         if location is not None:
             return Redirect(308, location)
@@ -120,9 +126,9 @@ def _location(head: RequestHead, site: Site, https_port: int) -> bytes | None:
     (containers, packet filters) both or none. *https_port* is for clients that name another port in their Host.
     """
     target = head.origin_target
-    # A CA asks at port 80, and must not depend on what it finds at 443 (RFC 8555 §8.3). OPTIONS has "*" for a target.
+    # A CA asks at port 80, and must not depend on what it finds at 443 (RFC 8555 §8.3).
     # What stands behind a "#" a client keeps to itself.
-    if target.startswith(_CHALLENGE_PATH) or not target.startswith(b"/") or b"#" in target:
+    if target.startswith(_CHALLENGE_PATH) or b"#" in target:
         return None
     name = site.name
     if name.is_wildcard:

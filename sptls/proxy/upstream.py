@@ -59,15 +59,17 @@ class Upstreams:
         self, site: Site, head_bytes: bytes, request: RequestHead, downstream: IDownstream
     ) -> UpstreamExchange:
         """
-        Send a request to *site*'s upstream; *downstream* may be told that it failed before this returns.
+        Send a request to *site*'s upstream, once enough of its content is there.
+
+        *downstream* may be told that it failed before this returns.
         """
         config = site.upstream
         origin = self._origins.get((config.scheme, config.host, config.port, config.trust)) or self._add(config)
         exchange = UpstreamExchange(origin, head_bytes, request, downstream)
         if self._stopping:
             exchange.fail(UpstreamError(503, "the proxy is stopping"))
-        else:
-            origin.begin(exchange)
+        elif exchange.ended:
+            exchange.begin()
         return exchange
 
     def serve(self, configs: Iterable[UpstreamConfig], other_roots: Container[Path | None] = ()) -> None:

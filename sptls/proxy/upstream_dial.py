@@ -1,8 +1,8 @@
 """
 Making a connection to an upstream: its addresses in turn, until one is connected and, with TLS, verified.
 
-An address that failed is tried after the others for a while, so that one dead address of several costs one request its
-share of the time, and not every one.
+An address that failed, to connect or to answer, is tried after the others for a while, so that one dead address of
+several costs one request its share of the time, and not every one.
 """
 
 from __future__ import annotations
@@ -57,16 +57,19 @@ class Dialler:
                 failure = UpstreamError(504, "no connection in time")
             except UpstreamError as error:
                 failure = error
-            self._avoid(address)
+            self.avoid(address)
         raise failure
+
+    def avoid(self, address: str) -> None:
+        """
+        Try *address* after the others for a while.
+        """
+        now = self._clock.seconds()
+        self._avoided = {known: until for known, until in self._avoided.items() if until > now}
+        self._avoided[address] = now + _AVOID_SECONDS
 
     async def _attempt(self, origin: Origin, address: str, share_seconds: float) -> UpstreamConnection:
         connection = UpstreamConnection(origin, address)
         connecting = Deferred.fromCoroutine(self._connector.connect(address, connection))
         await connecting.addTimeout(share_seconds, self._clock)
         return connection
-
-    def _avoid(self, address: str) -> None:
-        now = self._clock.seconds()
-        self._avoided = {known: until for known, until in self._avoided.items() if until > now}
-        self._avoided[address] = now + _AVOID_SECONDS

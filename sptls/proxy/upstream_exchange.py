@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 # Safe methods (RFC 9110 §9.2.1): repeating one changes nothing. PUT and DELETE may be repeated by the letter, but a
 # second DELETE of something that came back in between is nobody's wish.
 _REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-# What is kept of a request's content while there is no connection yet: one read or two.
+# Content up to so much is there as a whole before a connection is looked for, as with nginx (client_body_buffer_size):
+# clients that send a byte now and then would take all connections to an upstream. Forms and unsubscribes are smaller.
+GATHERED_BYTES: Final = 16384
+# What is kept of it while there is no connection yet: one read or two.
 _HELD_BYTES: Final = 65536
 
 
@@ -34,6 +37,8 @@ _HELD_BYTES: Final = 65536
 class UpstreamExchange:
     """
     One request on its way. Without content it is complete from the start; `send_end` may be left out then.
+
+    *begun*: a connection was asked for; with content it is, here, once there is enough of it.
     """
 
     __slots__ = (
@@ -42,6 +47,7 @@ class UpstreamExchange:
         "_held_bytes",
         "_held_up",
         "_origin",
+        "begun",
         "connection",
         "dial",
         "done",
@@ -58,7 +64,7 @@ class UpstreamExchange:
         self._chunked = request.chunked
         # *ended*: the request is complete; *done*: nothing more is called on *downstream*.
         self.ended = not (request.chunked or request.content_length)
-        self.done = self.retried = self.response_paused = False
+        self.begun = self.done = self.retried = self.response_paused = False
         self.repeatable = self.ended and request.method in _REPEATABLE
         self.connection: UpstreamConnection | None = None
         self.dial: Deferred[None] | None = None
@@ -73,7 +79,9 @@ class UpstreamExchange:
         """
         if not self.done and not self.ended:
             self._send(chunk(data) if self._chunked else data)
-            if self.connection is None and self._held_bytes > _HELD_BYTES and not self._held_up:
+            if not self.begun and self._held_bytes > GATHERED_BYTES:
+                self.begin()
+            if self.connection is None and self._held_bytes > _HELD_BYTES and not (self._held_up or self.done):
                 self._held_up = True
                 self.downstream.pause_request()
 
@@ -87,6 +95,8 @@ class UpstreamExchange:
                 self._send(LAST_CHUNK)
             if self.connection is not None:
                 self.connection.request_ended()
+            elif not self.begun:
+                self.begin()
 
     def pause_response(self) -> None:
         """
@@ -118,6 +128,13 @@ class UpstreamExchange:
                 self._origin.forget(self)
 
     # -- the connection's and the origin's side
+
+    def begin(self) -> None:
+        """
+        Ask for a connection.
+        """
+        self.begun = True
+        self._origin.begin(self)
 
     def opening(self) -> bytes:
         """

@@ -118,10 +118,14 @@ class UpstreamConnection:
             exchange.downstream.response_end()
         elif reader.silent and self._may_be_replaced_for(exchange):
             self._origin.retry(exchange)
+        elif reader.silent and self._may_go_elsewhere(exchange):
+            self._origin.retry(exchange, avoiding=self.address)
         elif reader.head is None:
-            self._origin.failed(exchange, UpstreamError(502, "the connection was closed before an answer"))
+            self._origin.failed(
+                exchange, UpstreamError(502, "the connection was closed before an answer"), self.address
+            )
         else:
-            self._origin.failed(exchange, UpstreamError(502, "the answer broke off"))
+            self._origin.failed(exchange, UpstreamError(502, "the answer broke off"), self.address)
 
     def pauseProducing(self) -> None:
         """
@@ -274,6 +278,12 @@ class UpstreamConnection:
         """
         return self._used and exchange.repeatable and not exchange.retried
 
+    def _may_go_elsewhere(self, exchange: UpstreamExchange) -> bool:
+        """
+        Tell whether *exchange* may be tried again at another address: this one hung up on a fresh connection.
+        """
+        return exchange.repeatable and not exchange.retried and self._origin.has_alternatives
+
     def _finish(self, exchange: UpstreamExchange, reader: ResponseReader) -> None:
         """
         End an exchange whose answer is complete, and see whether the connection can be used again.
@@ -299,7 +309,7 @@ class UpstreamConnection:
         exchange = self._detach()
         self.close_now()
         if exchange is not None:
-            self._origin.failed(exchange, error)
+            self._origin.failed(exchange, error, self.address)
 
     def _detach(self) -> UpstreamExchange | None:
         """

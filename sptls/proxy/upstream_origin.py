@@ -34,12 +34,8 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-# Open at a time, to one upstream: 5,000 clicks a second at 0.1 s each, or 17 POSTs a second at the longest.
-MAX_CONNECTIONS: Final = 512
 # Kept while nothing is asked; a burst needs no more, and each costs memory at both ends.
 MAX_IDLE: Final = 128
-# Requests that wait for a connection; each is a client's connection of 23 KB.
-MAX_WAITING: Final = 2048
 # An upstream closes its idle connections after 60-75 s (nginx 75, AWS's balancers 60); ours go earlier, so they are
 # rarely found dead.
 IDLE_SECONDS: Final = 30.0
@@ -153,10 +149,12 @@ class Origin:
         else:
             self._begin_fresh(exchange)
 
-    def retry(self, exchange: UpstreamExchange) -> None:
+    def retry(self, exchange: UpstreamExchange, avoiding: str | None = None) -> None:
         """
-        Send *exchange*'s request once more, on a fresh connection.
+        Send *exchange*'s request once more, on a fresh connection; *avoiding* is the address that is to blame.
         """
+        if avoiding is not None:
+            self._dialler.avoid(avoiding)
         exchange.retried = True
         self._services.counters.upstream_retries += 1
         self._begin_fresh(exchange)
@@ -171,10 +169,15 @@ class Origin:
         elif exchange.dial is not None:
             exchange.dial.cancel()
 
-    def failed(self, exchange: UpstreamExchange, error: UpstreamError) -> None:
+    def failed(self, exchange: UpstreamExchange, error: UpstreamError, address: str) -> None:
         """
-        Tell *exchange* that it failed, and the log if that is news.
+        Tell *exchange* that it failed at *address*, and the log if that is news.
+
+        The next requests go to the upstream's other addresses first: also those that would find a connection idle.
         """
+        self._dialler.avoid(address)
+        if self.has_alternatives:
+            self._close_idle([idle for idle in self._idle if idle.address == address])
         self._note(error.reason, unreachable=False)
         exchange.fail(error)
 
@@ -245,8 +248,7 @@ class Origin:
         if not self._retired:
             self._retired = True
             self._services.resolver.forget(self._config.host, self._moved)
-        for connection in list(self._idle):
-            connection.close()
+        self._close_idle(list(self._idle))
 
     def stop(self) -> None:
         """
@@ -259,6 +261,13 @@ class Origin:
             exchange.fail(stopping)
         for connection in list(self._open):
             connection.stop()
+
+    @property
+    def has_alternatives(self) -> bool:
+        """
+        Tell whether the upstream is known to have more than one address.
+        """
+        return len(self._addresses) > 1
 
     @property
     def is_closed(self) -> bool:
@@ -288,17 +297,21 @@ class Origin:
             if not self._has_room():
                 self._close_oldest()
             self._dial(exchange)
-        elif len(self._waiting) < MAX_WAITING:
+        elif len(self._waiting) < self._services.limits.upstream_waiting:
             self._waiting[exchange] = None
             self.deadlines.waiting.set(exchange)
         else:
             exchange.fail(UpstreamError(503, "too many requests wait for the upstream"))
 
     def _has_room(self) -> bool:
-        return len(self._connected) + len(self._dialling) < MAX_CONNECTIONS
+        return len(self._connected) + len(self._dialling) < self._services.limits.upstream_connections
 
     def _close_oldest(self) -> None:
         next(iter(self._idle)).close()
+
+    def _close_idle(self, connections: list[UpstreamConnection]) -> None:
+        for connection in connections:
+            connection.close()
 
     def _next_waiting(self) -> UpstreamExchange:
         exchange = next(iter(self._waiting))
@@ -347,6 +360,7 @@ class Origin:
     def _give_up_dialling(self, exchange: UpstreamExchange, error: UpstreamError | None) -> None:
         self._dialling.discard(exchange)
         if error is not None:
+            self._services.resolver.look_again(self._config.host)
             self._note(error.reason, unreachable=True)
             exchange.fail(error)
         self._places_freed()
@@ -366,8 +380,7 @@ class Origin:
         Close idle connections to addresses that are the upstream's no longer.
         """
         self._addresses = addresses
-        for connection in [idle for idle in self._idle if idle.address not in addresses]:
-            connection.close()
+        self._close_idle([idle for idle in self._idle if idle.address not in addresses])
 
     def _note(self, cause: str, *, unreachable: bool) -> None:
         news = self._health.failed(self._services.clock.seconds(), cause, unreachable)

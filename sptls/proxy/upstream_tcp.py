@@ -6,6 +6,7 @@ Plain TCP to an upstream, for one on the same machine or in the same network: ``
 from __future__ import annotations
 
 from contextlib import closing
+from socket import AddressFamily
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorSocket, IReactorTime
@@ -16,6 +17,8 @@ from sptls.connecting import connected
 from sptls.interfaces import IUpstreamConnector
 
 if TYPE_CHECKING:
+    from socket import SocketType
+
     from twisted.internet.interfaces import IAddress, IProtocol, ITransport
     from twisted.internet.protocol import ServerFactory
 
@@ -43,15 +46,26 @@ class TcpConnector:
             UpstreamError: nothing answers there; 502.
         """
         sock = await connected(self._reactor, address, self._port)
-        # Twisted asks for a factory of `Protocol`s, and needs no more of one than an IProtocol.
-        factory = cast("ServerFactory[Any]", _Only(protocol))
         with closing(sock):  # the transport has a duplicate
-            self._reactor.adoptStreamConnection(sock.fileno(), sock.family, factory)
+            adopt(self._reactor, sock, protocol)
 
     def remember(self, transport: ITransport) -> None:
         """
         Do nothing: every connection costs the same.
         """
+
+
+def adopt(reactor: IReactorSocket, sock: SocketType, protocol: IProtocol) -> None:
+    """
+    Have Twisted's own transport run *protocol* on a duplicate of *sock*, which is connected.
+
+    Raises:
+        OSError: it is not any more.
+    """
+    sock.getpeername()  # Twisted asks that of its duplicate, and would leave it open
+    # Twisted asks for a factory of `Protocol`s, and needs no more of one than an IProtocol.
+    factory = cast("ServerFactory[Any]", _Only(protocol))
+    reactor.adoptStreamConnection(sock.fileno(), AddressFamily(sock.family), factory)
 
 
 class _Only(Factory):

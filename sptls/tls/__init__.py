@@ -2,7 +2,7 @@
 TLS on both sides: from an accepted socket to a protocol that runs on it, and from an upstream's address to one.
 
 - `client_hello`: bytes to server name and ALPN names, before OpenSSL sees the connection.
-- `served`: what a server name gets: a context, a wait, or an alert.
+- `served`: what a server name gets: a context, a wait, an alert, or another server.
 - `contexts`: certificates to OpenSSL contexts; the one place that knows versions, cipher suites and options.
 - `alpn_challenge`: the certificates that answer tls-alpn-01.
 - `transport`: a Twisted transport on the socket, driven by OpenSSL itself.

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from sptls.certs.bundle import CertificateBundle
 from sptls.certs.csr import generate_key, key_der, signature_hash, subject_alternative_name
+from sptls.certs.reach_rules import is_of_probe
 from sptls.clock import wall_time
 from sptls.interfaces import IAlpnChallenges
 from sptls.names import HostName, fold
@@ -75,7 +76,9 @@ class TlsAlpn01Responder:
         name, key_authorization = HostName.parse(server_name), response.key_authorization
         bundle = CertificateBundle.from_der(key_der(self._key), (self._certificate(name, key_authorization),))
         context = server_context(bundle, "intermediate", (ACME_TLS_1,))
-        self._open.setdefault(name.wire, []).append((key_authorization, context))
+        answers = self._open.setdefault(name.wire, [])
+        # A self-check that runs while a CA validates must not answer in a challenge's place.
+        answers.insert(0 if is_of_probe(key_authorization) else len(answers), (key_authorization, context))
         return succeed(None)
 
     def stop_responding(self, server_name: str, challenge: object, response: Response) -> Deferred[None]:

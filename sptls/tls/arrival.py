@@ -4,7 +4,8 @@ A connection before its handshake: the ClientHello is peeked, and the connection
 OpenSSL sees nothing until it is clear which context it gets, so that a handshake can wait for a certificate.
 Peeked bytes stay in the socket and would wake epoll again and again, so the mark SO_RCVLOWAT is set: to the bytes that
 the hello takes, or, for a connection that is held, to one more than are there. A wake below the mark means, nearly
-always, that the peer left or closed its side. What a hello gets is decided by `server`.
+always, that the peer left or closed its side. What a hello gets is decided by `server`. Where a PROXY header must come
+first, it is peeked in the same way, and then taken from the socket.
 """
 # ruff: noqa: N802 - Twisted's names
 
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
+from sptls import proxy_header
+from sptls.proxy_header import NoHeader, ProxyHeader
 from sptls.tls.client_hello import MAX_HELLO_BYTES, ClientHello, NeedMore, NotTls, parse, plaintext_alert
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 _FIRST_LOOK_BYTES: Final = 4096
 # A hello cut into the smallest records takes about 50 looks; no client takes more.
 _MAX_WAKES: Final = 64
+# A PROXY header of version 1 does not say how long it is; if it comes byte by byte, it takes 107.
+_MAX_HEADER_WAKES: Final = 128
 # Short of memory, for this socket (many tiny segments) or for all, the kernel ignores the mark (tcp(7), tcp_mem).
 _REST_SECONDS: Final = 0.25
 _ESTABLISHED: Final = 1  # tcpi_state, include/net/tcp_states.h
@@ -46,6 +51,18 @@ def first_look(sock: SocketType) -> ClientHello | None:
     except OSError:
         return None
     return hello if isinstance(hello, ClientHello) else None
+
+
+def say_no(sock: SocketType, alert: int | None, lingering: Lingering) -> None:
+    """
+    Send *alert*, if any, and close so that it arrives: what came is read away first, or closing sends RST.
+    """
+    with suppress(OSError):
+        with suppress(BlockingIOError):
+            sock.recv(MAX_HELLO_BYTES)
+        if alert is not None:
+            sock.send(plaintext_alert(alert))
+    lingering.close(sock)
 
 
 class Reception(Protocol):
@@ -64,9 +81,19 @@ class Reception(Protocol):
         Decide about *arrival*, whose *hello* is there: `hand_over`, `hold` or `refuse` it.
         """
 
+    def may_stay(self, arrival: Arrival, /) -> bool:
+        """
+        Tell whether *arrival*, whose peer was just announced, may stay; its socket may be another object then.
+        """
+
     def not_tls(self, arrival: Arrival, /) -> None:
         """
         Take note that *arrival* sent no hello; it is being closed.
+        """
+
+    def no_header(self, arrival: Arrival, /) -> None:
+        """
+        Take note that *arrival* sent no PROXY header, and should have; it is being closed.
         """
 
     def too_late(self, arrival: Arrival, /) -> None:
@@ -84,12 +111,30 @@ class Reception(Protocol):
 class Arrival:
     """
     The connection on *socket* from *peer*; `look` begins.
+
+    *awaits_header*: a PROXY header must come first; *peer* and *destination* (the address that *peer* connected to,
+    None: the socket's own) are then what it says.
     """
 
-    __slots__ = ("_deadline", "_mark", "_reception", "_wakes", "held_for", "hello", "peer", "socket")
+    __slots__ = (
+        "_deadline",
+        "_mark",
+        "_reception",
+        "_wakes",
+        "awaits_header",
+        "destination",
+        "held_for",
+        "hello",
+        "peer",
+        "socket",
+    )
 
-    def __init__(self, reception: Reception, sock: SocketType, peer: tuple[Any, ...]) -> None:
+    def __init__(
+        self, reception: Reception, sock: SocketType, peer: tuple[Any, ...], *, awaits_header: bool = False
+    ) -> None:
         self._reception, self.socket, self.peer = reception, sock, peer
+        self.awaits_header = awaits_header
+        self.destination: tuple[str, int] | None = None
         self.hello: ClientHello | None = None
         self.held_for: HostName | None = None
         self._mark = 0  # bytes that must be there before there is news; 0: SO_RCVLOWAT as it was, 1
@@ -109,7 +154,12 @@ class Arrival:
             return
         if len(data) < self._mark:
             self._no_news()
-            return
+        elif self.awaits_header:
+            self._look_for_header(data)
+        else:
+            self._look_for_hello(data)
+
+    def _look_for_hello(self, data: bytes) -> None:
         match parse(data):
             case ClientHello() as hello:
                 self.hello = hello
@@ -119,6 +169,31 @@ class Arrival:
             case NotTls(alert=alert):
                 self._reception.not_tls(self)
                 self.refuse(alert)
+
+    def _look_for_header(self, data: bytes) -> None:
+        match proxy_header.parse(data):
+            case ProxyHeader() as header:
+                self._take_header(header)
+            case proxy_header.NeedMore(total_bytes=total_bytes):
+                self._wait(total_bytes, self._reception.hello_deadline)
+            case NoHeader():
+                self._reception.no_header(self)
+                self.drop()
+
+    def _take_header(self, header: ProxyHeader) -> None:
+        """
+        Read *header* away, believe it, and go on with the hello, which may be there or not; the deadline stays.
+        """
+        self.socket.recv(header.size)  # it was peeked, so it is there even if the peer is not
+        if self._mark:
+            self.socket.setsockopt(SOL_SOCKET, SO_RCVLOWAT, 1)
+        self.awaits_header, self._mark, self._wakes = False, 0, 0
+        if header.source is not None:
+            self.peer, self.destination = header.source, header.destination
+            if not self._reception.may_stay(self):
+                self.drop()
+                return
+        self.look()
 
     def hold(self, name: HostName) -> None:
         """
@@ -139,15 +214,10 @@ class Arrival:
 
     def refuse(self, alert: int | None) -> None:
         """
-        Send *alert*, if any, and close so that it arrives: what came is read away first, or closing sends RST.
+        Send *alert*, if any, and close so that it arrives.
         """
         self._wait_no_more()
-        with suppress(OSError):
-            with suppress(BlockingIOError):
-                self.socket.recv(MAX_HELLO_BYTES)
-            if alert is not None:
-                self.socket.send(plaintext_alert(alert))
-        self._reception.lingering.close(self.socket)
+        say_no(self.socket, alert, self._reception.lingering)
 
     def drop(self) -> None:
         """
@@ -174,7 +244,7 @@ class Arrival:
         Go on: more of the hello is there, or the peer left.
         """
         self._wakes += 1
-        if self._wakes > _MAX_WAKES:
+        if self._wakes > (_MAX_HEADER_WAKES if self.awaits_header else _MAX_WAKES):
             self.drop()
         elif self.hello is None:
             self.look()

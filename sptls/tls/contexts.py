@@ -26,7 +26,7 @@ from sptls.names import NameTable
 from sptls.tls import openssl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from OpenSSL.crypto import X509
@@ -154,6 +154,18 @@ def client_context(
     return context
 
 
+def stranger_context(protocols: tuple[bytes, ...]) -> SSL.Context:
+    """
+    Build the context for asking who is at an address: nothing is verified, *protocols* (ALPN) are offered.
+
+    For `reaching` alone, which compares the certificate itself; no byte of a request may go over such a connection.
+    """
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)  # RFC 8737 §3
+    context.set_alpn_protos(list(protocols))
+    return context
+
+
 def _use_certificate(context: SSL.Context, bundle: CertificateBundle) -> None:
     if not bundle.chain:
         raise BadCertificate("the chain is empty")
@@ -255,12 +267,37 @@ class _SystemRootsAnd:
     # pyOpenSSL compares certificates by identity.
     _extra: tuple[crypto.X509, ...] = attrs.field(eq=_contents)
 
+    @property
+    def extra(self) -> tuple[bytes, ...]:
+        """
+        Give the certificates beside the system's (DER).
+        """
+        return tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in self._extra)
+
     def _addCACertsToContext(self, context: SSL.Context) -> None:  # noqa: N802 - Twisted's name
         context.set_default_verify_paths()
         store = context.get_cert_store()
         if store is not None:  # it never is; pyOpenSSL's type says it may be
             for certificate in self._extra:
                 store.add_cert(certificate)
+
+
+def extra_certificates(trust: object) -> tuple[bytes, ...]:
+    """
+    Give what *trust*, which came from here, has beside the system's roots (DER).
+    """
+    return trust.extra if isinstance(trust, _SystemRootsAnd) else ()
+
+
+def trust_in(extra: Iterable[bytes]) -> IOpenSSLTrustRoot:
+    """
+    Give what a TLS client of ours trusts: the system's roots and the certificates *extra* (DER).
+
+    Raises:
+        ValueError: one can't be read.
+    """
+    read = (x509.load_der_x509_certificate(one) for one in extra)
+    return _SystemRootsAnd(tuple(crypto.X509.from_cryptography(one) for one in read))
 
 
 def client_trust(extra: Path | None) -> IOpenSSLTrustRoot:

@@ -39,7 +39,7 @@ _RESET_ON_CLOSE: Final = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 
 class SocketReactor(Protocol):
     """
-    The part of a Twisted reactor that sockets need: `IReactorFDSet`, and one call of `IReactorTime`.
+    The part of a Twisted reactor that sockets need: `IReactorFDSet`, and two calls of `IReactorTime`.
     """
 
     def addReader(self, reader: IReadDescriptor, /) -> object:
@@ -60,6 +60,11 @@ class SocketReactor(Protocol):
     def removeWriter(self, writer: IWriteDescriptor, /) -> object:
         """
         Call its `doWrite` no more.
+        """
+
+    def seconds(self) -> float:
+        """
+        Give the time, which goes forward.
         """
 
     def callLater(self, delay: float, callable: Callable[..., object], /, *args: object) -> IDelayedCall:  # noqa: A002 - Twisted's name

@@ -19,7 +19,7 @@ from zope.interface import implementer
 from sptls.tls.sockets import accept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from socket import SocketType, socket
 
     from twisted.internet.interfaces import IDelayedCall
@@ -65,13 +65,15 @@ class TlsListener:
             self._reading = True
             self._reactor.addReader(self)
 
-    def stop(self) -> None:
+    def stop(self, shared: Container[socket] = ()) -> None:
         """
         Take what is in the backlog, whose clients are connected as far as they know; then close the socket.
+
+        The backlog of one of the *shared* sockets stays for the other process that has it.
         """
         if self._socket.fileno() == -1:
             return
-        while self._reading and self._accept_some():
+        while self._reading and self._socket not in shared and self._accept_some():
             pass
         self._pause()
         if self._retry is not None:

@@ -19,7 +19,7 @@ from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 # The plaintext of a record (RFC 8446 §5.1): a read of this size empties it.
 RECORD_BYTES: Final = 16384
@@ -27,7 +27,7 @@ RECORD_BYTES: Final = 16384
 
 class Blocked(enum.Enum):
     """
-    Why a call did nothing: the socket has to be readable or writable first, or the peer said close_notify.
+    Why a call did nothing: the socket has to be readable or writable first, or, for a read, the peer said close_notify.
     """
 
     READ = "read"
@@ -56,8 +56,10 @@ _get_error, _get0_alpn_selected, _from_buffer, _buffer = (
 _BLOCKED: Final = {
     _lib.SSL_ERROR_WANT_READ: WANTS_READ,
     _lib.SSL_ERROR_WANT_WRITE: WANTS_WRITE,
-    _lib.SSL_ERROR_ZERO_RETURN: CLOSED,
 }
+# To any other call it is a failure: the peer left in the handshake, or is gone now that it is written to. Who took it
+# for a reason to wait would be woken at once, and again, for as long as the peer likes.
+_READ_BLOCKED: Final = {**_BLOCKED, _lib.SSL_ERROR_ZERO_RETURN: CLOSED}
 # What OpenSSL writes its answers into; read before the next call.
 _record = _ffi.new("char[]", RECORD_BYTES)
 _received = _buffer(_record)
@@ -83,7 +85,7 @@ class TlsConnection(SSL.Connection):
         Give what is there, a record at most.
         """
         result = _ssl_read(self._ssl, _record, RECORD_BYTES)
-        return _received[:result] if result > 0 else self._blocked(result)
+        return _received[:result] if result > 0 else self._blocked(result, _READ_BLOCKED)
 
     def write_some(self, data: bytes) -> int | Blocked:
         """
@@ -115,8 +117,8 @@ class TlsConnection(SSL.Connection):
         length = _name_length[0]
         return _buffer(_name[0], length)[:] if length else b""
 
-    def _blocked(self, result: int) -> Blocked:
-        blocked = _BLOCKED.get(_get_error(self._ssl, result))
+    def _blocked(self, result: int, reasons: Mapping[int, Blocked] = _BLOCKED) -> Blocked:
+        blocked = reasons.get(_get_error(self._ssl, result))
         if blocked is None:
             self._raise_ssl_error(self._ssl, result)
             raise SSL.Error([("", "", "OpenSSL failed and does not say why")])

@@ -19,6 +19,7 @@ def _failure(error: Exception) -> Failure:
 # Ends without a story of their own, which are most, are made once.
 DONE: Final = _failure(ConnectionDone())
 ABORTED: Final = _failure(ConnectionAborted())
+CLOSED: Final = _failure(ConnectionLost("the peer closed"))
 TRUNCATED: Final = _failure(ConnectionLost("the peer closed without close_notify"))
 
 
@@ -26,6 +27,8 @@ def lost(error: SSL.Error) -> Failure:
     """
     Give the reason that *error* of OpenSSL's is; its text is OpenSSL's or the system's, never the connection's.
     """
+    if isinstance(error, SSL.ZeroReturnError):
+        return CLOSED
     if isinstance(error, SSL.SysCallError):
         number = error.args[0]
         # pyOpenSSL's number for an end of the stream; without close_notify it may be an attacker's (RFC 8446 §6.1).

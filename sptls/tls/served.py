@@ -1,5 +1,5 @@
 """
-What a server name gets: a context, a wait, or an alert.
+What a server name gets: a context, a wait, an alert, or another server.
 
 Keeps, for each configured name, its certificate and until when it is known to fail; the renewer changes them, the
 listener asks for every connection. No file, no lock and no cryptography stand in the way of a name whose context was
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sptls.certs.bundle import CertificateBundle
     from sptls.clock import WallClock
-    from sptls.config import DomainConfig
+    from sptls.config import DomainConfig, PassthroughConfig
     from sptls.tls.contexts import ContextCache, ServerContext
 
 _UNKNOWN = Refuse(UNRECOGNIZED_NAME)
@@ -40,11 +40,13 @@ class _Entry:
     """
     One configured name: 64 bytes, since there may be 100,000 of them.
 
-    *ordered* is False for a name with its own certificate: nobody will issue one, so nobody waits for it.
+    *ordered* is False for a name with its own certificate: nobody will issue one, so nobody waits for it. With
+    *passthrough* another server has all of it.
     """
 
     name: HostName
     ordered: bool
+    passthrough: PassthroughConfig | None = None
     bundle: CertificateBundle | None = None
     failing_until: datetime | None = None
 
@@ -74,7 +76,7 @@ class ServedCertificates:
         self._default: _Entry | None = None
         self.set_domains(domains, default_name)
 
-    def answer(self, server_name: bytes | None) -> ServerContext | Hold | Refuse:
+    def answer(self, server_name: bytes | None) -> ServerContext | Hold | Refuse | PassthroughConfig:
         """
         Tell what a hello with *server_name* (as it came off the wire) gets, now.
         """
@@ -89,7 +91,7 @@ class ServedCertificates:
             except BadCertificate as error:
                 entry.bundle = None
                 self._on_damaged(entry.name, error)
-        return self._without_certificate(entry)
+        return entry.passthrough or self._without_certificate(entry)
 
     def _without_certificate(self, entry: _Entry) -> Hold | Refuse:
         failing = entry.failing_until is not None and self._now() < entry.failing_until
@@ -112,7 +114,7 @@ class ServedCertificates:
         Serve *bundle* for *name* from the next handshake on; a name that is not configured any more is left alone.
         """
         entry = self._entry(name)
-        if entry is not None:
+        if entry is not None and entry.passthrough is None:
             entry.bundle, entry.failing_until = bundle, None
             self._settle(name)
 
@@ -132,6 +134,35 @@ class ServedCertificates:
         entry = self._entry(name)
         if entry is not None:
             entry.failing_until = None
+
+    def withdraw(self, name: HostName) -> None:
+        """
+        Serve *name*'s certificate no more, since it can't be.
+        """
+        entry = self._entry(name)
+        if entry is not None and entry.bundle is not None:
+            entry.bundle = None
+            self._settle(name)
+
+    def settled_names(self) -> list[HostName]:
+        """
+        Give the names that have a certificate, or are known to fail.
+        """
+        return [entry.name for entry in self._entries if entry.bundle is not None or entry.failing_until is not None]
+
+    def settled(self, name: HostName) -> tuple[CertificateBundle | None, datetime | None] | None:
+        """
+        Give the configured *name*'s certificate and until when it fails, each None where it is not so.
+        """
+        entry = self._entry(name)
+        return None if entry is None else (entry.bundle, entry.failing_until)
+
+    def passthrough_for(self, name: HostName) -> PassthroughConfig | None:
+        """
+        Give the server that has the configured *name*, or None where this one does.
+        """
+        entry = self._entry(name)
+        return None if entry is None else entry.passthrough
 
     def bundle_for(self, name: HostName) -> CertificateBundle | None:
         """
@@ -153,18 +184,21 @@ class ServedCertificates:
         """
         Serve exactly *domains* from now on; names that stay keep their certificates, failures and contexts.
         """
-        before, entries = self._entries, []
+        before, entries, other = self._entries, [], []
         has_any = bool(len(before))  # at the start there is none, and there may be 100,000 domains
         for domain in domains:
             old = (has_any and self._entry(domain.name)) or _Entry(domain.name, ordered=True)
-            old.ordered = domain.certificate is None
+            old.ordered = domain.is_ordered
+            if old.passthrough != domain.passthrough:
+                old.passthrough, old.bundle = domain.passthrough, None
+                other.append(domain.name)
             entries.append((domain.name, old))
         self._entries = NameTable(entries)
         self._default = None if default_name is None else self._entry(default_name)
-        for entry in before:
-            if self._entry(entry.name) is None:
-                self._contexts.drop(entry.name)
-                self._settle(entry.name)
+        other += [entry.name for entry in before if self._entry(entry.name) is None]
+        for name in other:
+            self._contexts.drop(name)
+            self._settle(name)
 
     def _entry(self, name: HostName) -> _Entry | None:
         """

@@ -8,27 +8,33 @@ about challenges (`IAlpnChallenges`); it puts the two in order, keeps who is hel
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from sptls.addresses import plain_host
+from sptls.admission import Admission
+from sptls.config import PassthroughConfig
 from sptls.interfaces import Hold, IAlpnChallenges, IServerContexts, Refuse
-from sptls.tls.arrival import Arrival, first_look
+from sptls.tls.arrival import Arrival, first_look, say_no
 from sptls.tls.client_hello import INTERNAL_ERROR, NO_APPLICATION_PROTOCOL, ClientHello
 from sptls.tls.contexts import ServerContext
+from sptls.tls.counts import TlsCounts
 from sptls.tls.lingering import Lingering, SocketReactor
 from sptls.tls.listener import TlsListener
 from sptls.tls.openssl import AcceptedConnection
+from sptls.tls.sockets import CountedSocket
 from sptls.tls.transport import TlsTransport, TransportSurroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from socket import SocketType, socket
 
     from twisted.internet.interfaces import IProtocol
 
+    from sptls.addresses import Networks
     from sptls.config import LimitsConfig
     from sptls.deadlines import Deadlines
     from sptls.names import HostName
@@ -37,7 +43,8 @@ _log = Logger()
 
 ACME_TLS: Final = b"acme-tls/1"  # RFC 8737 §6.2
 # Of the connections that may be open, the share that may be held: names whose certificates are there must find room
-# while a name without one is in a newsletter.
+# while a name without one is in a newsletter. Of that, a name may have as many places as are still free after it: half
+# when it is alone, a third each when there are two, so that there is always room for another name.
 _HELD_SHARE: Final = 0.5
 # Handshakes made in a row when a certificate arrives for which many wait: under 1 ms with ECDSA, 10 with RSA-4096,
 # before the other connections get their turn.
@@ -45,38 +52,55 @@ _RELEASES_PER_TURN: Final = 4
 _DROPPED: Final = "a connection was dropped before its handshake"
 
 
-@attrs.define
-class TlsCounts:
+class PassesOn(Protocol):
     """
-    What happened since the start; *open* and *holding* are how many there are now.
+    Who passes connections on to another server (`proxy.passthrough`).
     """
 
-    accepted: int = 0
-    open: int = 0
-    handshakes: int = 0
-    handshake_failures: int = 0
-    not_tls: int = 0
-    hello_timeouts: int = 0
-    refused: int = 0
-    held: int = 0
-    holding: int = 0
-    hold_timeouts: int = 0
+    def begin(
+        self,
+        sock: SocketType,
+        peer: tuple[Any, ...],
+        destination: tuple[str, int] | None,
+        server: PassthroughConfig,
+        *,
+        refused: Callable[[], None],
+        ended: Callable[[], None],
+    ) -> None:
+        """
+        Connect *sock* with *server*, and call *ended* when it is closed; or *refused*, and it is the caller's again.
+        """
+
+    def abort_all(self) -> None:
+        """
+        End all of them now.
+        """
 
 
-def answer(hello: ClientHello, contexts: IServerContexts, challenges: IAlpnChallenges) -> ServerContext | Hold | Refuse:
+def answer(
+    hello: ClientHello, contexts: IServerContexts, challenges: IAlpnChallenges
+) -> ServerContext | Hold | Refuse | PassthroughConfig:
     """
     Tell what *hello* gets: a CA's validation goes first, and is never held (RFC 8737 §3).
+
+    A name that is another server's has its validations too.
     """
-    if ACME_TLS in hello.alpn:
-        return challenges.alpn_context(hello.server_name) or Refuse(NO_APPLICATION_PROTOCOL)
-    return contexts.answer(hello.server_name)
+    if ACME_TLS not in hello.alpn:
+        return contexts.answer(hello.server_name)
+    challenge = challenges.alpn_context(hello.server_name)
+    if challenge is None:
+        passthrough = contexts.answer(hello.server_name)
+        return passthrough if isinstance(passthrough, PassthroughConfig) else Refuse(NO_APPLICATION_PROTOCOL)
+    return challenge
 
 
 class TlsServer:
     """
     Serves TLS on any number of listening sockets, with *protocol_for* the ALPN name that was agreed.
 
-    Not more than `limits.connections` are open at once, all sockets together; the others stay in the backlog.
+    Not more than `limits.connections` are open at once, all sockets together; the others stay in the backlog. Peers in
+    *proxy_protocol*, which may be replaced at any time (reload), must send a PROXY header first. *passages* takes the
+    connections that are another server's.
     """
 
     def __init__(
@@ -88,8 +112,11 @@ class TlsServer:
         deadlines: Deadlines,
         limits: LimitsConfig,
         hold_seconds: float,
+        passages: PassesOn | None = None,
     ) -> None:
         self.reactor = reactor
+        self.proxy_protocol: Networks | None = None
+        self._passages = passages
         self.counts = TlsCounts()
         self.lingering = Lingering(reactor, deadlines, self._closed)
         self.hello_deadline = deadlines.queue(limits.hello_seconds)
@@ -97,6 +124,7 @@ class TlsServer:
         self.waiting: set[Arrival] = set()
         self.transports: set[TlsTransport] = set()
         self._contexts, self._challenges, self._protocol_for = contexts, challenges, protocol_for
+        self._admission = Admission.for_tls(limits, reactor.seconds)
         self._max_open, self._max_held = limits.connections, max(1, int(limits.connections * _HELD_SHARE))
         self._surroundings = TransportSurroundings.make(reactor, deadlines, self.lingering, limits.hello_seconds)
         self._listeners: list[TlsListener] = []
@@ -120,12 +148,28 @@ class TlsServer:
         """
         self.hold_deadline.seconds = seconds
 
-    def stop_accepting(self) -> None:
+    def serve_from(self, contexts: IServerContexts, challenges: IAlpnChallenges) -> None:
         """
-        Close the listening sockets; who is connected stays so.
+        Ask *contexts* and *challenges* from now on, also for who is held.
+        """
+        self._contexts, self._challenges = contexts, challenges
+        contexts.watch(self._settled)
+        for name in self.held_names:
+            self._settled(name)
+
+    @property
+    def held_names(self) -> tuple[HostName, ...]:
+        """
+        Give the names for whose certificates clients wait.
+        """
+        return tuple(self._held)
+
+    def stop_accepting(self, shared: Container[socket] = ()) -> None:
+        """
+        Close the listening sockets; who is connected stays so. Who waits at one of the *shared* is left to another.
         """
         for listener in self._listeners:
-            listener.stop()
+            listener.stop(shared)
 
     def finish_soon(self) -> None:
         """
@@ -147,6 +191,8 @@ class TlsServer:
             arrival.drop()
         for transport in list(self.transports):
             transport.deadline_passed()
+        if self._passages is not None:
+            self._passages.abort_all()
         self.lingering.reset_all()
 
     def when_empty(self) -> Deferred[None]:
@@ -166,7 +212,17 @@ class TlsServer:
         """
         self.counts.accepted += 1
         self.counts.open += 1
+        if self.proxy_protocol is not None and plain_host(peer[0]) in self.proxy_protocol:
+            announced = Arrival(self, sock, peer, awaits_header=True)
+            self._try(announced, announced.look)
+            return
         try:
+            if self._admission is not None:
+                counted = self._counted(self._admission, sock, peer[0])
+                if counted is None:
+                    self.lingering.reset(sock)
+                    return
+                sock = counted
             hello = first_look(sock)
             certificate = None if hello is None else answer(hello, self._contexts, self._challenges)
             if isinstance(certificate, ServerContext):  # nearly always
@@ -194,6 +250,20 @@ class TlsServer:
             case Refuse(alert=alert):
                 self.counts.refused += 1
                 arrival.refuse(alert)
+            case PassthroughConfig() as server:
+                self._pass_on(arrival, server)
+
+    def may_stay(self, arrival: Arrival) -> bool:
+        """
+        Tell whether *arrival*, whose client was just announced, may stay; it counts from now on.
+        """
+        if self._admission is None:
+            return True
+        counted = self._counted(self._admission, arrival.socket, arrival.peer[0])
+        if counted is None:
+            return False
+        arrival.socket = counted
+        return True
 
     def not_tls(self, arrival: Arrival) -> None:
         """
@@ -201,11 +271,20 @@ class TlsServer:
         """
         self.counts.not_tls += 1
 
+    def no_header(self, arrival: Arrival) -> None:
+        """
+        Count it; no log line, since a load balancer that is set up wrongly would write thousands.
+        """
+        self.counts.proxy_header_failures += 1
+
     def too_late(self, arrival: Arrival) -> None:
         """
         Close *arrival*, whose hello did not come; ask a last time for one that was held.
         """
-        if arrival.hello is None:
+        if arrival.awaits_header:
+            self.counts.proxy_header_failures += 1
+            arrival.drop()
+        elif arrival.hello is None:
             self.counts.hello_timeouts += 1
             arrival.drop()
         else:
@@ -239,6 +318,16 @@ class TlsServer:
         """
         self.transports.discard(transport)
 
+    def _counted(self, admission: Admission, sock: SocketType, host: str) -> SocketType | None:
+        """
+        Give *sock* anew as one that counts for *host* until it is closed; None if it must not stay.
+        """
+        leave = admission.enter(host)
+        if leave is None:
+            self.counts.over_address_limit += 1
+            return None
+        return CountedSocket(sock, leave)
+
     def _has_room(self) -> bool:
         return self.counts.open < self._max_open
 
@@ -269,11 +358,31 @@ class TlsServer:
         self.transports.add(transport)
         transport.start()
 
+    def _pass_on(self, arrival: Arrival, server: PassthroughConfig) -> None:
+        if self._passages is None:
+            raise AssertionError("a domain is another server's, and nobody passes its connections on")
+        sock = arrival.hand_over()
+        self.counts.passed_through += 1
+        self.counts.passing_through += 1
+        refused = partial(self._not_passed_on, sock)
+        self._passages.begin(
+            sock, arrival.peer, arrival.destination, server, refused=refused, ended=self._passage_ended
+        )
+
+    def _not_passed_on(self, sock: SocketType) -> None:
+        self.counts.passing_through -= 1
+        self.counts.passthrough_failures += 1
+        say_no(sock, INTERNAL_ERROR, self.lingering)
+
+    def _passage_ended(self) -> None:
+        self.counts.passing_through -= 1
+        self._closed()
+
     def _hold(self, arrival: Arrival, name: HostName) -> None:
         if arrival.held_for is not None:  # asked again, and again told to wait: its deadline stays
             self._forget(arrival, arrival.held_for)
             arrival.held_for = name
-        elif self.counts.holding >= self._max_held:
+        elif len(self._held.get(name, ())) >= self._max_held - self.counts.holding:
             self.counts.refused += 1
             arrival.refuse(INTERNAL_ERROR)
             return

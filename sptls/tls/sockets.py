@@ -1,8 +1,9 @@
 """
 Listening sockets and the addresses of a socket's two ends.
 
-Decides how a socket that listens is made (options, backlog, IPv6 and IPv4 on one socket) and how an address that
-the system gave reads to a protocol. Serves the TLS listener and, through `adoptStreamPort`, port 80 alike.
+Decides how a socket that listens is made (options, backlog, IPv6 and IPv4 on one socket), whether one that somebody
+else made will do, and how an address that the system gave reads to a protocol. Serves the TLS listener and, through
+`adoptStreamPort`, port 80 alike.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import errno
 import ipaddress
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -19,6 +21,8 @@ from sptls.addresses import plain_host
 from sptls.errors import StartError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sptls.config import Address
 
 # A newsletter's readers come at once; the kernel cuts it to net.core.somaxconn, 4096 by default since Linux 5.4.
@@ -26,21 +30,42 @@ BACKLOG: Final = 4096
 # Clients of TLS and of HTTP speak first: the kernel wakes us when they have, or after this. It is coarse (powers of
 # two of the SYN-ACK's retransmissions), and only who connects and says nothing sees it.
 DEFER_ACCEPT_SECONDS: Final = 3
+# What the system calls every address; a socket at the first takes IPv4 clients too, unless it was told not to.
+_EVERY_HOST: Final = frozenset({"::", "0.0.0.0"})  # noqa: S104 - compared with, not listened on
+_TCP_OPTIONS: Final = (
+    # Accepted sockets inherit it: answers are written whole, and must not wait for an acknowledgement.
+    (socket.TCP_NODELAY, 1),
+    (socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS),
+)
 _STREAM: Final = int(socket.SOCK_STREAM)  # an IntEnum costs a conversion each time
 _TCP: Final = int(socket.IPPROTO_TCP)
 
 
-def bind(address: Address) -> list[socket.socket]:
+def bind(address: Address, count: int = 1) -> list[socket.socket]:
     """
-    Give the listening, non-blocking sockets for *address*; "" is every address, IPv6 and IPv4.
+    Give *count* listening, non-blocking sockets for *address*; "" is every address, IPv6 and IPv4.
+
+    Of several, each is for a process of its own: the kernel spreads the clients on them (SO_REUSEPORT).
 
     Raises:
         StartError: the address can't be had; says why and what to do.
     """
+    made: list[socket.socket] = []
     try:
-        return [_listening(address.host, address.port)]
+        first = _listening(address.host, address.port)
+        if count == 1:
+            return [first]
+        # A port that others may have too is refused only to those who do not offer it: this one has shown that nobody
+        # else listens there. With port 0 it has drawn one.
+        name = first.getsockname()
+        first.close()
+        while len(made) < count:
+            made.append(_bound(first.family, name[0], name[1], is_one_of_several=True))
     except OSError as error:
+        for sock in made:
+            sock.close()
         raise StartError(f"can't listen on {address}: {_cause(error, address.port)}") from error
+    return made
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -55,23 +80,73 @@ def _listening(host: str, port: int) -> socket.socket:
         return _bound(socket.AF_INET, "0.0.0.0", port)  # noqa: S104 - asked for: every address, no IPv6 here
 
 
-def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+def _bound(
+    family: socket.AddressFamily | int, host: str, port: int, *, is_one_of_several: bool = False
+) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_one_of_several:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             # Only "::" with no more words means both; an IPv6 address that was given is that address.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
-        # Accepted sockets inherit it: answers are written whole, and must not wait for an acknowledgement.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS)
+        for option, value in _TCP_OPTIONS:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
         sock.bind((host, port))
         sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def adopt(descriptor: int) -> socket.socket:
+    """
+    Give the listening socket that another process made and passed on as *descriptor*, with the options of ours.
+
+    Raises:
+        ValueError: it is no listening TCP socket; says what it is. It is closed, if it was open.
+    """
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError as error:
+        with suppress(OSError):
+            os.close(descriptor)
+        raise ValueError("not a socket" if error.errno == errno.ENOTSOCK else str(error.strerror)) from None
+    wrong = _why_not_listening(sock)
+    if wrong:
+        sock.close()
+        raise ValueError(wrong)
+    sock.setblocking(False)
+    sock.set_inheritable(False)
+    for option, value in _TCP_OPTIONS:
+        with suppress(OSError):  # it listens all the same
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    return sock
+
+
+def _why_not_listening(sock: socket.socket) -> str:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return f"a socket of the family {sock.family.name}"
+    if sock.type != socket.SOCK_STREAM:
+        return "a UDP socket" if sock.type == socket.SOCK_DGRAM else "not a TCP socket"
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) != socket.IPPROTO_TCP:
+        return "not a TCP socket"
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return "a socket that does not listen"
+    return ""
+
+
+def is_at(sock: socket.socket, address: Address) -> bool:
+    """
+    Tell whether the listening socket *sock* is one for *address*. Where that is every address, IPv4's will do.
+    """
+    host, port = sock.getsockname()[:2]
+    if port != address.port:
+        return False
+    return plain_host(host) == plain_host(address.host) if address.host else host in _EVERY_HOST
 
 
 def _cause(error: OSError, port: int) -> str:
@@ -106,6 +181,27 @@ def accept(sock: socket.socket, family: int) -> tuple[socket.SocketType, tuple[A
     accepted = socket.SocketType(family, _STREAM, _TCP, descriptor)
     accepted.setblocking(False)
     return accepted, peer
+
+
+class CountedSocket(socket.SocketType):
+    """
+    Takes the descriptor of *sock*, a connection that counts for its address; calls *leave* when it is closed.
+    """
+
+    __slots__ = ("_leave",)
+
+    def __init__(self, sock: socket.SocketType, leave: Callable[[], None]) -> None:
+        super().__init__(sock.family, sock.type, sock.proto, sock.detach())
+        self.setblocking(False)
+        self._leave = leave
+
+    def close(self) -> None:
+        """
+        Close, once.
+        """
+        if self.fileno() != -1:
+            super().close()
+            self._leave()
 
 
 def address_of(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:

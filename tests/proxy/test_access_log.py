@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import pytest
@@ -284,6 +285,22 @@ def test_stopping_writes_what_is_left(tmp_path: Path, clock: Clock, make: Make) 
     stop(log, clock)
     log.write(entry(b"two"))
     assert (b"one\n", 1, []) == (path.read_bytes(), log.dropped_lines, clock.getDelayedCalls())
+
+
+def test_each_piece_is_written_in_turn_with_other_processes(tmp_path: Path, clock: Clock) -> None:
+    """
+    While another one has its turn, nothing is written.
+    """
+    turn, path = Lock(), tmp_path / "access.log"
+    log = AccessLog(clock, str(path), line, turn)
+    log.start()
+    with turn:
+        log.write(entry(b"one"))
+        clock.advance(0.5)
+        assert b"" == path.read_bytes()
+    settle(log)
+    assert b"one\n" == path.read_bytes()
+    stop(log, clock)
 
 
 def test_reopening_in_a_running_second_sets_no_second_timer(tmp_path: Path, clock: Clock, make: Make) -> None:

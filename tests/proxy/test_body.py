@@ -91,6 +91,13 @@ def test_extensions_and_trailers_are_dropped() -> None:
     assert (b"hello, world!!!", True, b"next") == decode(data)
 
 
+def test_white_space_behind_a_size_is_forgiven() -> None:
+    """
+    Servers that write a size before they know it fill it up with spaces; nginx and h11 take them too.
+    """
+    assert (b"hello", True, b"") == decode(b"5   \r\nhello\r\n0 \t\r\n\r\n")
+
+
 def test_bytes_after_the_end_are_left_over() -> None:
     """
     Also those fed later.
@@ -109,7 +116,7 @@ def test_bytes_after_the_end_are_left_over() -> None:
         b"+1\r\n",
         b"0x1\r\n",
         b" 1\r\n",
-        b"1 \r\n",
+        b"1\v\r\n",
         b"1_0\r\n",
         b"5\n hello",
         b"5\rhello\r\n",
@@ -142,7 +149,7 @@ def test_broken_chunks_are_malformed(data: bytes) -> None:
         decode(data, list(range(min(len(data), 200))))
 
 
-EXTENSIONS = st.sampled_from([b"", b"", b";a=b", b" ;x"])
+EXTENSIONS = st.sampled_from([b"", b"", b";a=b", b" ;x", b"  "])
 TRAILERS = st.sampled_from([b"", b"", b"A: b\r\n", b"A:\r\nB: c\r\n"])
 
 

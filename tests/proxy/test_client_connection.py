@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
+from sptls.addresses import Networks
 from sptls.proxy.client_connection import ClientConnection
-from tests.proxy.wire import Stage, TlsWire, Wire
+from sptls.proxy.head import RequestHead, parse_request
+from tests.proxy.wire import GET, Stage, TlsWire, Wire
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
@@ -44,3 +47,22 @@ def test_deadlines_are_the_protocols() -> None:
     """
     with pytest.raises(NotImplementedError):
         ClientConnection(Stage().gateway).deadline_passed()
+
+
+def test_a_trusted_peer_is_believed_its_clients() -> None:
+    """
+    Whoever connected from a trusted network, or was announced to be there; nobody else.
+    """
+    stage = Stage()
+    trusted = stage.gateway.trusted_proxies = Networks([ip_network("10.0.0.0/8")])
+    head = parse_request(GET[:-2] + b"X-Forwarded-For: 203.0.113.9\r\n\r\n", stage.gateway.limits)
+    assert isinstance(head, RequestHead)
+    proxy, _ = stage.connect(Wire(IPv6Address("TCP", "::ffff:10.0.0.1", 1)))
+    other, _ = stage.connect(TlsWire())
+    assert (trusted, (b"203.0.113.9", b"http")) == (proxy.proxies, proxy.client_of(head))
+    assert (None, (b"192.0.2.7", b"https")) == (other.proxies, other.client_of(head))
+    other.came_from("10.0.0.2")
+    assert (b"10.0.0.2", (b"203.0.113.9", b"https")) == (other.peer, other.client_of(head))
+    stage.gateway.trusted_proxies = None
+    other.came_from("10.0.0.2")
+    assert None is other.proxies

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
+
+from sptls.addresses import Networks
 from sptls.proxy.exchange_log import note
 from sptls.proxy.head import RequestHead, parse_request
 from sptls.proxy.log_line import LogEntry
@@ -52,3 +55,17 @@ def test_entry_of_a_request_that_could_not_be_read() -> None:
         entry.user_agent,
         entry.tls,
     )
+
+
+def test_entry_has_the_client_that_a_trusted_proxy_named() -> None:
+    """
+    Where the head could not be read, nobody was named.
+    """
+    stage = Stage()
+    stage.gateway.trusted_proxies = Networks([ip_network("192.0.2.0/24")])
+    connection, _ = stage.connect()
+    request = parse_request(RAW[:-2] + b"X-Forwarded-For: 203.0.113.9\r\n\r\n", stage.gateway.limits)
+    assert isinstance(request, RequestHead)
+    note(connection, request, b"GET /q/x HTTP/1.1", 302, 7, 0.0)
+    note(connection, None, b"nonsense", 400, 0, 0.0)
+    assert [b"203.0.113.9", b"192.0.2.7"] == [entry.peer for entry in stage.log.entries]

@@ -96,6 +96,9 @@ def test_a_click_goes_upstream_as_it_came() -> None:
         b"X_Forwarded_For: 10.0.0.1",
         b"X-Forwarded_Host: evil.example",
         b"X_Real_IP: 10.0.0.1",
+        b"Content_Length: 5",
+        b"Transfer_Encoding: chunked",
+        b"Proxy_Authorization: Basic eDp5",
         b"Connection: X-Own, Cookie\r\nX-Own: a\r\ncookie: b",
         b"Connection: Host, X-Forwarded-For, Content-Length, Transfer-Encoding",
     ],
@@ -273,10 +276,10 @@ def test_an_error_page_says_what_happened_and_not_who_we_are() -> None:
 
 def test_an_error_page_for_head_has_no_content() -> None:
     """
-    But the content's length; and a kept connection is announced to HTTP/1.0 only.
+    But the content's length; a 503 says when to come again; a kept connection is announced to HTTP/1.0 only.
     """
-    page = error_page(503, b"HEAD", keep_alive=True, version=b"1.0", retry_after_seconds=7)
-    assert page.endswith(b"Retry-After: 7\r\nCache-Control: no-store\r\nConnection: keep-alive\r\n\r\n")
+    page = error_page(503, b"HEAD", keep_alive=True, version=b"1.0")
+    assert page.endswith(b"Retry-After: 5\r\nCache-Control: no-store\r\nConnection: keep-alive\r\n\r\n")
     assert b"Connection" not in error_page(404, b"HEAD", keep_alive=True)
 
 
@@ -349,3 +352,27 @@ def test_fields_for_http2_have_no_length_where_there_is_none() -> None:
     """
     assert [(b":status", b"200")] == client_fields(response(b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked"))
     assert [(b":status", b"204")] == client_fields(response(b"HTTP/1.1 204 No Content", b"Content-Length: 0"))
+
+
+def test_hsts_replaces_the_upstreams() -> None:
+    """
+    RFC 6797 §6.1: one field, once; without it the service has its say.
+    """
+    head = response(b"HTTP/1.1 200 OK", b"strict-transport-security: max-age=1", b"X: y", b"Content-Length: 2")
+    body = response_body(head, b"GET")
+    expected = b"HTTP/1.1 200 OK\r\nX: y\r\nStrict-Transport-Security: max-age=60\r\nContent-Length: 2\r\n\r\n"
+    assert expected == for_client(head, GET, body, keep_alive=True, hsts=b"max-age=60")
+    assert b"strict-transport-security: max-age=1\r\n" in for_client(head, GET, body, keep_alive=True)
+
+
+def test_hsts_over_http2() -> None:
+    """
+    The same, connection options or not.
+    """
+    lines = [b"Strict-Transport-Security: max-age=1", b"X-Hop: 1", b"Connection: x-hop"]
+    head = response(b"HTTP/1.1 200 OK", *lines)
+    expected = [(b":status", b"200"), (b"strict-transport-security", b"max-age=60")]
+    assert expected == client_fields(head, b"max-age=60")
+    head = response(b"HTTP/1.1 200 OK", lines[0])
+    assert expected == client_fields(head, b"max-age=60")
+    assert [(b":status", b"200"), (b"strict-transport-security", b"max-age=1")] == client_fields(head)

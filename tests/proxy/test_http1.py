@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv6Address
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from zope.interface.verify import verifyObject
 
 from sptls.config import LimitsConfig
 from sptls.proxy.client_connection import LINGER_BYTES
-from sptls.proxy.gateway import BODY_SECONDS, FIRST_SECONDS, LINGER_SECONDS, WRITE_SECONDS
-from sptls.proxy.http1 import PIPELINED_BYTES, Http1, Http1Factory
-from tests.proxy.wire import GET, OK, POST, PlayedExchange, Stage, TlsWire, Wire, fails_with, lost
+from sptls.proxy.gateway import BODY_BYTES, BODY_SECONDS, FIRST_SECONDS, LINGER_SECONDS, WRITE_SECONDS
+from sptls.proxy.http1 import PIPELINED_BYTES, Http1
+from tests.proxy.wire import GET, OK, POST, PlayedExchange, Stage, TlsWire, fails_with, lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -597,17 +597,30 @@ def test_dripping_head_is_no_progress() -> None:
     assert b"HTTP/1.1 408 " == wire.value()[:13]
 
 
-def test_dripping_content_is_progress() -> None:
+def test_slow_content_is_progress() -> None:
     """
-    Content may take as long as it keeps coming.
+    Content may take as long as enough of it keeps coming.
     """
     stage = Stage()
     connection, wire = stage.connect()
-    connection.dataReceived(POST + b"Content-Length: 5\r\n\r\n")
-    for byte in b"hell":
+    connection.dataReceived(POST + b"Content-Length: 1000000\r\n\r\n")
+    for _ in range(5):
         stage.clock.advance(BODY_SECONDS - 1)
-        connection.dataReceived(bytes([byte]))
+        connection.dataReceived(b"a" * BODY_BYTES)
     assert "open" == wire.end
+
+
+def test_dripping_content_is_no_progress() -> None:
+    """
+    A byte now and then keeps nobody's connection, nor the upstream's.
+    """
+    stage = Stage()
+    connection, wire = stage.connect()
+    connection.dataReceived(POST + b"Content-Length: 1000\r\n\r\n")
+    for _ in range(int(BODY_SECONDS) + 1):
+        stage.clock.advance(1)
+        connection.dataReceived(b"a")
+    assert (b"HTTP/1.1 408 ", "abandon") == (wire.value()[:13], stage.exchanges[0].events[-1])
 
 
 def test_idle_connection_meets_its_deadline() -> None:
@@ -740,31 +753,6 @@ def test_finishing_after_the_head_closes_after_the_answer() -> None:
     stage.exchanges[0].downstream.response_data(b"ok")
     stage.exchanges[0].downstream.response_end()
     assert (ANSWER, "lost") == (wire.value(), wire.end)
-
-
-def test_factory_serves_so_many_clients() -> None:
-    """
-    Port 80 takes no more clients than the limit.
-    """
-    stage = Stage()
-    factory = Http1Factory(stage.gateway, 1)
-    address = IPv4Address("TCP", "192.0.2.1", 1)
-    first = factory.buildProtocol(address)
-    assert first is not None
-    first.makeConnection(Wire())
-    assert factory.buildProtocol(address) is None
-    lost(first)
-    assert factory.buildProtocol(address) is not None
-
-
-def test_clients_of_port_443_take_no_place_of_port_80() -> None:
-    """
-    However many are connected there, links already sent and http-01 validations are served here.
-    """
-    stage = Stage()
-    factory = Http1Factory(stage.gateway, 1)
-    Http1(stage.gateway).makeConnection(Wire())
-    assert factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)) is not None
 
 
 @pytest.mark.parametrize("at_once", [True, False])

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
+
+import attrs
 import pytest
 from zope.interface.verify import verifyObject
 
-from sptls.config import UpstreamConfig
+from sptls.addresses import Networks
 from sptls.errors import UpstreamError
 from sptls.interfaces import IDownstream
-from sptls.names import HostName, NameTable
 from sptls.proxy.http1_exchange import Http1Exchange
 from sptls.proxy.log_line import LogEntry, combined
-from sptls.proxy.route import Site
-from tests.proxy.wire import CLICK, GET, OK, POST, Stage, TlsWire, response_head
+from tests.proxy.wire import CLICK, GET, OK, POST, SITE, Stage, TlsWire, response_head
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -171,8 +172,7 @@ def redirecting() -> Stage:
     """
     Give a gateway that sends its one domain to HTTPS.
     """
-    stage, name = Stage(), HostName(CLICK)
-    stage.gateway.sites = NameTable([(name, Site(name, UpstreamConfig(), redirect_http=True))])
+    stage = Stage(site=attrs.evolve(SITE, redirect_http=True))
     stage.gateway.has_certificate = lambda host: host == CLICK.encode()
     return stage
 
@@ -218,3 +218,60 @@ def test_answer_before_a_close_is_gathered_with_it(field: bytes, gathered_from: 
     connection.dataReceived(GET[:-2] + field + b"\r\n")
     stage.exchanges[0].answer(OK, b"ok")
     assert (gathered_from, 1) == (wire.gathered_from, len(wire.writes))
+
+
+PROXIED = GET[:-2] + b"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n\r\n"
+
+
+def test_a_trusted_proxys_client_goes_upstream() -> None:
+    """
+    With the scheme that it spoke; from anybody else both are the connection's.
+    """
+    stage = Stage()
+    connection, _ = stage.connect()
+    connection.dataReceived(PROXIED)
+    stage.gateway.trusted_proxies = Networks([ip_network("192.0.2.0/24")])
+    connection, _ = stage.connect()
+    connection.dataReceived(PROXIED)
+    stranger, believed = (exchange.head_bytes for exchange in stage.exchanges)
+    assert stranger.endswith(b"\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\n\r\n")
+    assert believed.endswith(b"\r\nX-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n\r\n")
+
+
+def test_a_client_that_came_by_https_is_not_redirected() -> None:
+    """
+    Not by a proxy that takes TLS off: it would come back by http for ever.
+    """
+    stage = redirecting()
+    stage.gateway.trusted_proxies = Networks([ip_network("192.0.2.0/24")])
+    connection, wire = stage.connect()
+    connection.dataReceived(PROXIED)
+    assert b"" == wire.value()
+    connection, wire = stage.connect()
+    connection.dataReceived(PROXIED.replace(b"https", b"http"))
+    assert wire.value().startswith(b"HTTP/1.1 308 ")
+
+
+@pytest.mark.parametrize(
+    ("proto", "tls", "expected"),
+    [
+        (b"", True, True),
+        (b"", False, False),
+        (b"http", True, False),
+        (b"https", False, True),
+    ],
+)
+def test_hsts_where_the_client_speaks_tls(proto: bytes, tls: bool, expected: bool) -> None:
+    """
+    RFC 6797 §7.2: never over plain HTTP; a trusted proxy knows better than we what the client speaks.
+    """
+    stage = Stage(site=attrs.evolve(SITE, hsts=b"max-age=60"))
+    if proto:
+        stage.gateway.trusted_proxies = Networks([ip_network("192.0.2.0/24")])
+    connection, wire = stage.connect(TlsWire() if tls else None)
+    connection.dataReceived(PROXIED.replace(b"https", proto or b"x"))
+    stage.exchanges[0].answer(
+        b"HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=1\r\nContent-Length: 2\r\n\r\n", b"ok"
+    )
+    field = b"Strict-Transport-Security: max-age=" + (b"60" if expected else b"1") + b"\r\n"
+    assert [field] == [line for line in wire.value().splitlines(keepends=True) if b"Strict" in line]

@@ -78,7 +78,10 @@ def test_plain_request() -> None:
         ({"path": b"/\x7f"}, 400),
         ({"path": b"/" + b"a" * 8192}, 414),
         ({"scheme": None}, 400),
-        ({"scheme": b"http"}, 400),
+        ({"scheme": b"ftp"}, 400),
+        ({"scheme": b""}, 400),
+        ({"method": b"OPTIONS", "path": b"*"}, 400),
+        ({"authority": b"click..example.com"}, 400),
         ({"scheme": b"https\r\n"}, 400),
         ({"authority": None}, 400),
         ({"authority": b""}, 400),
@@ -249,11 +252,28 @@ def test_other_expectations_are_refused() -> None:
     assert 417 == _status(_fields((b"expect", b"200-ok")), ends=False)
 
 
-def test_options_of_the_server_itself() -> None:
+@pytest.mark.parametrize("scheme", [b"https", b"HTTPS", b"http"])
+def test_a_proxy_before_us_may_name_the_scheme_that_it_was_asked_with(scheme: bytes) -> None:
     """
-    `*` is a path for OPTIONS only (RFC 9113 §8.3.1).
+    nginx takes it as well, and nothing depends on it: what the service is told is how we were asked.
     """
-    assert b"*" == _head(method=b"OPTIONS", path=b"*").origin_target
+    assert b"/f/a" == _head(scheme=scheme).target
+
+
+@pytest.mark.parametrize("value", [b" 5", b"5 ", b"\t5", b"5\t"])
+def test_space_round_a_length_is_refused(value: bytes) -> None:
+    """
+    What could be read in two ways is not forgiven (RFC 9113 §8.2.1), by nginx neither.
+    """
+    assert 400 == _status(_fields((b"content-length", value)), ends=False)
+
+
+@pytest.mark.parametrize("value", [b" click.example.com", b"click.example.com\t"])
+def test_space_round_a_host_is_refused(value: bytes) -> None:
+    """
+    Nor is it round the host.
+    """
+    assert 400 == _status(_fields((b"host", value)))
 
 
 @pytest.mark.parametrize(

@@ -206,19 +206,6 @@ def test_what_came_before_a_fault_is_given() -> None:
         next(events)
 
 
-def test_knows_what_is_unfinished() -> None:
-    """
-    A deadline needs to know whether something was begun.
-    """
-    reader = FrameReader(65536)
-    assert not reader.is_unfinished
-    states = []
-    for piece in (BEGIN, b"\0", data(1)[1:], frame(HEADERS, 0, 3, b"ab"), frame(CONTINUATION, END_HEADERS, 3)):
-        list(reader.feed(piece))
-        states.append((reader.is_unfinished, reader.in_block))
-    assert [(False, False), (True, False), (False, False), (True, True), (False, False)] == states
-
-
 @given(cuts=st.sets(st.integers(1, 600)))
 def test_any_split_gives_the_same_events(cuts: set[int]) -> None:
     """
@@ -231,7 +218,6 @@ def test_any_split_gives_the_same_events(cuts: set[int]) -> None:
         events += reader.feed(stream[at:cut])
         at = cut
     assert [Settings(()), *(event for _, event in EACH)] == events
-    assert not reader.is_unfinished
 
 
 @given(

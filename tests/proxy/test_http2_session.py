@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from sptls.config import LimitsConfig
@@ -182,14 +184,14 @@ def test_too_many_streams_are_refused_and_may_be_tried_again() -> None:
 
 def test_settings_are_answered() -> None:
     """
-    And ours are sent first.
+    And ours are sent first, a stream's window among them: what clients take for the default is not always 65,535.
     """
     client = Http2Client(Stage(), bare=True)
     client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings(_4=1))
     ours, ack = client.said()
     assert (SETTINGS, 0, SETTINGS, ACK) == (ours.kind, ours.flags, ack.kind, ack.flags)
-    values = {ours.payload[at + 1]: int.from_bytes(ours.payload[at + 2 : at + 6], "big") for at in range(0, 18, 6)}
-    assert {3: CONCURRENT_STREAMS, 6: LimitsConfig().head_bytes, 9: 1} == values
+    values = dict(struct.iter_unpack(">HI", ours.payload))
+    assert {3: CONCURRENT_STREAMS, 4: 65535, 6: LimitsConfig().head_bytes, 9: 1} == values
 
 
 def test_initial_window_applies_to_streams_that_are_open() -> None:
@@ -373,7 +375,7 @@ def test_flood_of_useless_frames_ends_the_connection(raw: bytes) -> None:
     client.send(client.request(1, method=b"POST", ends=False))
     for at in range(3 * NOISE):
         stage.clock.advance(0.05)
-        client.send(raw, data(1, b"x") if at % 1000 == 0 else b"")
+        client.send(raw, 2 * data(1, bytes(15_000)) if at % 1000 == 0 else b"")
         client.wire.taken()
     assert "open" == client.wire.end
     for _ in range(NOISE + 10):

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
+
+import attrs
 import pytest
 from zope.interface.verify import verifyObject
 
+from sptls.addresses import Networks
 from sptls.config import LimitsConfig
 from sptls.errors import UpstreamError
 from sptls.interfaces import IDownstream
-from sptls.proxy.gateway import BODY_SECONDS, WRITE_SECONDS
+from sptls.proxy.gateway import BODY_BYTES, BODY_SECONDS, WRITE_SECONDS
 from sptls.proxy.http2_stream import Http2Stream
 from sptls.proxy.log_line import combined
 from sptls.proxy.route import Redirect
@@ -29,7 +33,7 @@ from tests.proxy.http2_client import (
     frame,
     window_update,
 )
-from tests.proxy.wire import OK, Stage, fails_with, response_head
+from tests.proxy.wire import OK, SITE, Stage, fails_with, response_head
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -389,12 +393,15 @@ def test_content_after_its_end_resets_the_stream() -> None:
 
 def test_silence_in_the_content_is_a_timeout() -> None:
     """
-    Each piece gives the next one its time; an upstream that isn't taking any is no fault of the client's.
+    So much of it gives the rest its time; an upstream that isn't taking any is no fault of the client's.
     """
     stage = Stage()
     client = _post(stage)
     stage.clock.advance(BODY_SECONDS - 1)
-    client.send(data(1, b"a"))
+    for _ in range(3):
+        client.send(data(1, b"a" * (BODY_BYTES // 3)))
+    stage.clock.advance(BODY_SECONDS - 1)
+    assert RST_STREAM not in [kind for kind, *_ in client.told()]
     stage.exchanges[0].downstream.pause_request()
     stage.clock.pump([1.0] * int(BODY_SECONDS + 2))
     assert [] == client.told()
@@ -402,6 +409,18 @@ def test_silence_in_the_content_is_a_timeout() -> None:
     stage.clock.pump([1.0] * int(BODY_SECONDS + 2))
     head, _, reset = client.said()
     assert (b"408", RST_STREAM, NO_ERROR) == (head.fields[b":status"], reset.kind, reset.number)
+
+
+def test_dripping_content_is_no_progress() -> None:
+    """
+    A byte now and then keeps nobody's stream, nor the upstream's connection.
+    """
+    stage = Stage()
+    client = _post(stage)
+    for _ in range(int(BODY_SECONDS) + 1):
+        stage.clock.advance(1)
+        client.send(data(1, b"a"))
+    assert (RST_STREAM, "abandon") == (client.told()[-1][0], stage.exchanges[0].events[-1])
 
 
 def test_expectation_is_met() -> None:
@@ -470,3 +489,32 @@ def test_log_line_says_http_2() -> None:
     client.send(client.request(1, (b"user-agent", b"Mail/1"), path=b"/q/x?a=%2F~"))
     stage.exchanges[0].answer(OK, b"ok")
     assert b'"GET /q/x?a=%2F~ HTTP/2.0" 200 2 "-" "Mail/1"' in combined(stage.log.entries[0])
+
+
+# -- what is before us, and what browsers are told
+
+
+def test_a_trusted_proxys_client_goes_upstream() -> None:
+    """
+    As over HTTP/1.1; and with its scheme, HSTS.
+    """
+    stage = Stage()
+    stage.gateway.trusted_proxies = Networks([ip_network("192.0.2.0/24")])
+    for proto in (b"https", b"http"):
+        client = Http2Client(stage)
+        fields = (b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-proto", proto)
+        client.send(client.request(1, *fields))
+    told = [b"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: %b\r\n" % proto for proto in (b"https", b"http")]
+    assert [True, True] == [line in exchange.head_bytes for line, exchange in zip(told, stage.exchanges, strict=True)]
+
+
+def test_hsts() -> None:
+    """
+    The domain's own field is with its answers; a 421 is no answer of its.
+    """
+    stage = Stage(site=attrs.evolve(SITE, hsts=b"max-age=60"))
+    client = Http2Client(stage)
+    client.send(client.request(1), client.request(3, host=b"other.example.com"))
+    stage.exchanges[0].answer(OK, b"ok")
+    found = {said.stream_id: said.fields.get(b"strict-transport-security") for said in client.said() if said.fields}
+    assert {1: b"max-age=60", 3: None} == found

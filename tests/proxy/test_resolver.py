@@ -160,6 +160,24 @@ def test_last_addresses_stay_while_look_ups_fail(dns: _Dns, failure: Exception |
     assert ["error", "info"] == [level for level, _ in events]
 
 
+def test_host_at_whose_addresses_nothing_answers_is_looked_up_at_once(dns: _Dns) -> None:
+    """
+    It may have moved. Every two seconds at most, however many requests say so, and never two at a time.
+    """
+    dns.asked[0].callback(("192.0.2.1",))
+    dns.resolver.look_again(HOST)
+    assert 1 == len(dns.asked)
+    dns.clock.advance(2)
+    for _ in range(100):
+        dns.resolver.look_again(HOST)
+        dns.clock.advance(0.1)
+    assert 2 == len(dns.asked)
+    dns.asked[1].callback(("192.0.2.2",))
+    assert [("192.0.2.2",)] == dns.wait()[0]
+    dns.resolver.look_again("192.0.2.1")
+    assert 2 == len(dns.asked)
+
+
 def test_look_up_that_hangs_is_not_joined_by_others(dns: _Dns) -> None:
     """
     A dead name server holds one thread for each host, not one more each half minute.

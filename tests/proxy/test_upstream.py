@@ -227,8 +227,8 @@ def test_content_flows_in_flat_memory() -> None:
     """
     joined = _Joined()
     connection, wire = joined.connect()
-    connection.dataReceived(POST + b"Content-Length: %d\r\n\r\n" % (1 << 30))
     piece = b"x" * 65536
+    connection.dataReceived(POST + b"Content-Length: %d\r\n\r\n" % (1 << 30) + piece)
     upstream, service = joined.behind.accept()
     service.full_bytes = wire.full_bytes = 65536
     sent = 0

@@ -66,6 +66,33 @@ def test_failed_address_is_tried_last_for_a_while() -> None:
     assert "2001:db8::1" == stage.dialled[-1]
 
 
+def test_address_that_does_not_answer_is_tried_last_too() -> None:
+    """
+    It accepts connections and says nothing: one request pays, and no other goes out on an idle connection there.
+    """
+    stage = UpstreamStage(addresses=BOTH)
+    _, idle_wire = stage.kept()
+    told, _ = stage.ask(POST + b"\r\n")
+    stage.accept()
+    stage.reactor.advance(stage.limits.upstream_head_seconds + 1)
+    assert (["failed 504"], "lost") == (told.events, idle_wire.end)
+    stage.ask()
+    assert [BOTH[0], BOTH[0], BOTH[1]] == stage.dialled
+
+
+def test_upstream_that_is_not_reached_is_looked_up_again() -> None:
+    """
+    It may have moved: the next request need not wait for the look-up that is due.
+    """
+    stage = UpstreamStage()
+    stage.ask()
+    stage.reactor.advance(3)
+    stage.addresses = ("192.0.2.20",)
+    stage.refuse()
+    stage.ask()
+    assert ["192.0.2.10", "192.0.2.20"] == stage.dialled
+
+
 def test_so_many_addresses_are_tried() -> None:
     """
     A name with forty addresses doesn't leave each a tenth of a second.

@@ -3,10 +3,12 @@ from __future__ import annotations
 from zope.interface.verify import verifyObject
 
 from sptls.interfaces import IUpstreamExchange
+from sptls.proxy.upstream_exchange import GATHERED_BYTES
 from tests.proxy.upstreams import OK, UpstreamStage, lost
 from tests.proxy.wire import GET, POST
 
-LENGTH = POST + b"Content-Length: 6\r\n\r\n"
+ENOUGH = b"e" * (GATHERED_BYTES + 1)  # for a connection to be looked for
+LENGTH = POST + b"Content-Length: %d\r\n\r\n" % (len(ENOUGH) + 3)
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -23,12 +25,41 @@ def test_content_that_came_before_the_connection_goes_with_the_head() -> None:
     """
     stage = UpstreamStage()
     _, exchange = stage.ask(LENGTH)
-    exchange.send_data(b"abc")
+    exchange.send_data(ENOUGH)
     _, wire = stage.accept()
-    assert [LENGTH + b"abc"] == wire.writes
+    assert [LENGTH + ENOUGH] == wire.writes
     exchange.send_data(b"def")
     exchange.send_end()
-    assert LENGTH + b"abcdef" == wire.value()
+    assert LENGTH + ENOUGH + b"def" == wire.value()
+
+
+def test_connection_is_looked_for_when_enough_content_is_there() -> None:
+    """
+    Not for a client that sends a byte now and then: all of a small content, or a good part of a large one.
+    """
+    small, large = UpstreamStage(), UpstreamStage()
+    _, exchange = small.ask(POST + b"Content-Length: 3\r\n\r\n")
+    for byte in b"abc":
+        exchange.send_data(bytes([byte]))
+        assert [] == small.dialled
+    exchange.send_end()
+    _, exchange = large.ask(LENGTH)
+    exchange.send_data(ENOUGH[1:])
+    before = len(large.dialled)
+    exchange.send_data(b"ab")
+    assert (1, 0, 1) == (len(small.dialled), before, len(large.dialled))
+
+
+def test_client_that_leaves_before_its_content_was_there() -> None:
+    """
+    No connection is looked for any more.
+    """
+    stage = UpstreamStage()
+    _, exchange = stage.ask(LENGTH)
+    exchange.abandon()
+    exchange.send_data(ENOUGH)
+    exchange.send_end()
+    assert [] == stage.dialled
 
 
 def test_content_of_unknown_length_is_chunked_again() -> None:
@@ -37,12 +68,12 @@ def test_content_of_unknown_length_is_chunked_again() -> None:
     """
     stage = UpstreamStage()
     _, exchange = stage.ask(CHUNKED)
-    exchange.send_data(b"abc")
+    exchange.send_data(ENOUGH)
     _, wire = stage.accept()
     exchange.send_data(b"0123456789")
     exchange.send_end()
     exchange.send_end()
-    assert CHUNKED + b"3\r\nabc\r\na\r\n0123456789\r\n0\r\n\r\n" == wire.value()
+    assert CHUNKED + b"4001\r\n" + ENOUGH + b"\r\na\r\n0123456789\r\n0\r\n\r\n" == wire.value()
 
 
 def test_end_before_the_connection_is_kept_too() -> None:

@@ -5,12 +5,14 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from zope.interface.verify import verifyObject
 
+from sptls.proxy.upstream_exchange import GATHERED_BYTES
 from sptls.proxy.upstream_origin import BODY_SECONDS
 from tests.proxy.upstreams import OK, Told, UpstreamStage, lost
 from tests.proxy.wire import GET, POST, Wire, logged
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
+ENOUGH = b"e" * (GATHERED_BYTES + 1)  # for a connection to be looked for
 
 
 def test_provides_twisteds_interfaces() -> None:
@@ -52,7 +54,8 @@ def test_early_answer_is_passed_on_and_the_connection_not_kept() -> None:
     An upstream that answers before it has read all is believed, and sent no more.
     """
     stage = UpstreamStage()
-    told, exchange = stage.ask(POST + b"Content-Length: 1000\r\n\r\n")
+    told, exchange = stage.ask(POST + b"Content-Length: 100000\r\n\r\n")
+    exchange.send_data(ENOUGH)
     connection, wire = stage.accept()
     connection.dataReceived(OK)
     wire.taken()
@@ -66,9 +69,9 @@ def test_answer_may_begin_before_the_request_ends() -> None:
     An upstream that echoes is streamed both ways at once.
     """
     stage = UpstreamStage()
-    told, exchange = stage.ask(POST + b"Content-Length: 4\r\n\r\n")
+    told, exchange = stage.ask(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+    exchange.send_data(ENOUGH)
     connection, wire = stage.accept()
-    exchange.send_data(b"ab")
     connection.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
     exchange.send_data(b"cd")
     exchange.send_end()
@@ -166,6 +169,20 @@ def test_fresh_connection_that_dies_is_not_replaced() -> None:
     told, _ = stage.ask()
     lost(stage.accept()[0])
     assert (["failed 502"], 1) == (told.events, len(stage.dialled))
+
+
+@pytest.mark.parametrize(("head", "dialled"), [(GET, 2), (POST + b"\r\n", 1)])
+def test_address_that_hangs_up_on_a_fresh_connection_is_replaced_by_another(head: bytes, dialled: int) -> None:
+    """
+    Where there is one, and once; never for what may not be repeated.
+    """
+    stage = UpstreamStage(addresses=("192.0.2.10", "192.0.2.20"))
+    told, _ = stage.ask(head)
+    lost(stage.accept()[0])
+    assert ["192.0.2.10", "192.0.2.20"][:dialled] == stage.dialled
+    if dialled == 2:
+        lost(stage.accept()[0])
+    assert (["failed 502"], dialled) == (told.events, len(stage.dialled))
 
 
 def test_connection_that_dies_after_a_byte_is_not_replaced() -> None:
@@ -280,7 +297,8 @@ def test_head_is_waited_for_from_the_requests_end() -> None:
     A slow upload is the client's time, not the upstream's.
     """
     stage = UpstreamStage()
-    told, exchange = stage.ask(POST + b"Content-Length: 6\r\n\r\n")
+    told, exchange = stage.ask(POST + b"Content-Length: 100000\r\n\r\n")
+    exchange.send_data(ENOUGH)
     stage.accept()
     stage.reactor.advance(1000)
     assert [] == told.events
@@ -314,6 +332,7 @@ def test_request_that_is_not_taken_is_a_gateway_timeout() -> None:
     """
     stage = UpstreamStage()
     told, exchange = stage.ask(POST + b"Content-Length: 1000000\r\n\r\n")
+    exchange.send_data(ENOUGH)
     _, wire = stage.accept()
     wire.full_bytes = 1000
     exchange.send_data(b"x" * 2000)
@@ -346,6 +365,7 @@ def test_slow_upstream_pauses_the_client() -> None:
     """
     stage = UpstreamStage()
     told, exchange = stage.ask(POST + b"Content-Length: 1000000\r\n\r\n")
+    exchange.send_data(ENOUGH)
     _, wire = stage.accept()
     wire.full_bytes = 1000
     exchange.send_data(b"x" * 2000)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from sptls.config import LimitsConfig
 from sptls.proxy import upstream_origin
 from sptls.proxy.resolver import REFRESH_SECONDS
 from sptls.proxy.upstream_origin import IDLE_SECONDS
@@ -14,10 +15,8 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> UpstreamStage:
     """
     Give upstreams with room for two connections, one of them idle, and one who waits.
     """
-    monkeypatch.setattr(upstream_origin, "MAX_CONNECTIONS", 2)
     monkeypatch.setattr(upstream_origin, "MAX_IDLE", 1)
-    monkeypatch.setattr(upstream_origin, "MAX_WAITING", 1)
-    return UpstreamStage()
+    return UpstreamStage(limits=LimitsConfig(head_bytes=2000, upstream_connections=2, upstream_waiting=1))
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
@@ -46,7 +45,9 @@ def test_what_may_not_be_repeated_gets_a_fresh_connection(head: bytes) -> None:
     """
     stage = UpstreamStage()
     _, wire = stage.kept()
-    stage.ask(head)
+    _, exchange = stage.ask(head)
+    exchange.send_data(b"x")
+    exchange.send_end()
     assert (b"", 2) == (wire.value(), len(stage.dialled))
 
 

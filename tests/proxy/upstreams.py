@@ -147,6 +147,7 @@ class UpstreamStage:
         addresses: tuple[str, ...] = ("192.0.2.10",),
         connector_for: Callable[[UpstreamConfig], IUpstreamConnector] | None = None,
         clock: Clock | None = None,
+        limits: LimitsConfig | None = None,
     ) -> None:
         self.reactor = clock or Clock()
         self.attempts: list[Attempt] = []
@@ -158,7 +159,7 @@ class UpstreamStage:
         self.resolver = Resolver(self.reactor, self._look_up)
         self.resolver.start()
         self.counters = Counters()
-        self.limits = LimitsConfig(head_bytes=2000)
+        self.limits = limits or LimitsConfig(head_bytes=2000)
         self.site = Site(HostName("click.example.com"), config)
         self.upstreams = Upstreams(
             self.reactor,

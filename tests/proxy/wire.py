@@ -319,8 +319,10 @@ class Stage:
     A gateway with everything round it played by the test; `tracking` does something with each request at once.
     """
 
-    def __init__(self, limits: LimitsConfig | None = None, tokens: dict[str, str] | None = None) -> None:
-        self.clock = Clock()
+    def __init__(
+        self, limits: LimitsConfig | None = None, tokens: dict[str, str] | None = None, site: Site = SITE
+    ) -> None:
+        self.clock, self.site = Clock(), site
         self.deadlines = Deadlines(self.clock)
         self.deadlines.start()
         self.exchanges: list[PlayedExchange] = []
@@ -328,7 +330,7 @@ class Stage:
         self.log = Kept()
         self.counters = Counters()
         self.gateway = Gateway(
-            sites=NameTable([(SITE.name, SITE)]),
+            sites=NameTable([(site.name, site)]),
             tokens=tokens or {},
             upstreams=self,
             access_log=self.log,
@@ -345,7 +347,7 @@ class Stage:
         """
         Be the upstreams.
         """
-        assert site is SITE
+        assert site is self.site
         played = PlayedExchange(head_bytes, request, downstream)
         self.exchanges.append(played)
         if self.tracking is not None:

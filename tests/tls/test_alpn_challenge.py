@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from txacme.interfaces import IResponder
 from zope.interface.verify import verifyObject
 
+from sptls.certs.reach_rules import PROBE_BYTES, Probe
 from sptls.errors import InvalidHostName
 from sptls.interfaces import IAlpnChallenges
 from sptls.tls.alpn_challenge import ACME_IDENTIFIER, ACME_TLS_1, TlsAlpn01Responder
@@ -149,6 +150,20 @@ def test_withdrawn(responder: TlsAlpn01Responder) -> None:
     responder.stop_responding(NAME, CHALLENGE, FIRST)
     responder.stop_responding(NAME, CHALLENGE, FIRST)
     assert answered(responder) is None
+
+
+def test_self_check_does_not_answer_in_a_challenges_place(responder: TlsAlpn01Responder) -> None:
+    """
+    A CA may be validating at the moment.
+    """
+    probe = Probe.of(bytes(PROBE_BYTES))
+    responder.start_responding(NAME, CHALLENGE, FIRST)
+    responder.start_responding(NAME, CHALLENGE, probe)
+    assert identifier(FIRST) == answered(responder)
+    responder.stop_responding(NAME, CHALLENGE, FIRST)
+    found = answered(responder)
+    assert found is not None
+    assert probe.acme_identifier == found
 
 
 @pytest.mark.parametrize(("over", "left"), [(FIRST, SECOND), (SECOND, FIRST)])

@@ -12,6 +12,8 @@ from zope.interface.verify import verifyObject
 
 from sptls.deadlines import Deadlines
 from sptls.names import HostName
+from sptls.proxy_header import SIGNATURE, header
+from sptls.proxy_header import parse as parse_header
 from sptls.tls.arrival import Arrival
 from sptls.tls.client_hello import MAX_HELLO_BYTES, UNRECOGNIZED_NAME, ClientHello, plaintext_alert
 from sptls.tls.lingering import Lingering, SocketReactor
@@ -40,6 +42,7 @@ class Reception:
         self.waiting: set[Arrival] = set()
         self.greeted: list[ClientHello] = []
         self.told: list[str] = []
+        self.hospitable = True
         self.greeting: Callable[[Arrival], object] = Arrival.hand_over
         near, self.client = tcp_pair()
         self.client.settimeout(5)
@@ -55,11 +58,24 @@ class Reception:
         self.greeted.append(hello)
         self.greeting(arrival)
 
+    def may_stay(self, arrival: Arrival) -> bool:
+        """
+        Remember it.
+        """
+        self.told.append("announced")
+        return self.hospitable
+
     def not_tls(self, arrival: Arrival) -> None:
         """
         Remember it.
         """
         self.told.append("not tls")
+
+    def no_header(self, arrival: Arrival) -> None:
+        """
+        Remember it.
+        """
+        self.told.append("no header")
 
     def too_late(self, arrival: Arrival) -> None:
         """
@@ -408,3 +424,140 @@ def test_stopping_reactor(reception: Reception) -> None:
     for _ in range(2):
         reception.arrival.connectionLost(Failure(CONNECTION_LOST))
     assert (1, -1) == (reception.closed, reception.arrival.fileno())
+
+
+# PROXY headers
+
+V1 = b"PROXY TCP4 192.0.2.77 198.51.100.1 56324 443\r\n"
+V2 = header(("2001:db8::77", 56324), ("2001:db8::1", 443))
+
+
+@pytest.fixture
+def announced(reception: Reception) -> Arrival:
+    """
+    Give an arrival that must begin with a header.
+    """
+    reception.arrival.awaits_header = True
+    return reception.arrival
+
+
+@pytest.mark.parametrize("announcement", [V1, V2], ids=["v1", "v2"])
+def test_header_and_hello_at_once(reception: Reception, announced: Arrival, hello: bytes, announcement: bytes) -> None:
+    """
+    The header is read away and believed; the hello stays, and nothing was waited for.
+    """
+    reception.client.sendall(announcement + hello)
+    announced.look()
+    assert ([NAME.wire], 1) == ([found.server_name for found in reception.greeted], reception.mark())
+    assert hello == announced.socket.recv(65536)
+    expected = {
+        V1: (("192.0.2.77", 56324), ("198.51.100.1", 443)),
+        V2: (("2001:db8::77", 56324), ("2001:db8::1", 443)),
+    }
+    assert expected[announcement] == (announced.peer, announced.destination)
+
+
+@pytest.mark.parametrize("announcement", [V1, V2], ids=["v1", "v2"])
+@pytest.mark.parametrize("size", [1, 9, 40])
+def test_header_in_pieces(
+    reception: Reception, announced: Arrival, hello: bytes, announcement: bytes, size: int
+) -> None:
+    """
+    However it is cut, and wherever the hello begins; between the pieces nothing spins.
+    """
+    message = announcement + hello
+    announced.look()
+    for at in range(0, len(announcement) + size, size):
+        reception.client.sendall(message[at : at + size])
+        assert reception.wakes() <= 2
+    reception.client.sendall(message[len(announcement) + size + (-len(announcement)) % size :])
+    reception.wakes()
+    assert ([NAME.wire], ["announced"], set()) == (
+        [found.server_name for found in reception.greeted],
+        reception.told,
+        reception.waiting,
+    )
+    assert 1 == reception.mark()
+
+
+@pytest.mark.parametrize("announcement", [b"PROXY UNKNOWN\r\n", SIGNATURE + b"\x20\0\0\0"], ids=["unknown", "local"])
+def test_header_that_names_nobody(reception: Reception, announced: Arrival, hello: bytes, announcement: bytes) -> None:
+    """
+    The peer stays who it is.
+    """
+    peer = announced.peer
+    reception.client.sendall(announcement + hello)
+    announced.look()
+    assert (1, peer, None) == (len(reception.greeted), announced.peer, announced.destination)
+
+
+@pytest.mark.parametrize("broken", [b"GET / HTTP/1.1\r\n", b"\x16\x03\x01\x02", b"PROXY TCP4 nobody\r\n"])
+def test_no_header(reception: Reception, announced: Arrival, broken: bytes) -> None:
+    """
+    It is closed, and said.
+    """
+    reception.client.sendall(broken)
+    announced.look()
+    assert (["no header"], 1) == (reception.told, reception.closed)
+    with pytest.raises(ConnectionResetError):
+        reception.client.recv(1)
+
+
+def test_header_and_hello_share_a_deadline(reception: Reception, announced: Arrival, hello: bytes) -> None:
+    """
+    The header does not begin it again.
+    """
+    announced.look()
+    reception.pass_seconds(HELLO_SECONDS - 1)
+    reception.client.sendall(V2 + hello[:100])
+    reception.wakes()
+    assert (["announced"], False) == (reception.told, announced.awaits_header)
+    reception.pass_seconds(1.5)
+    assert (["announced", "too late"], 1) == (reception.told, reception.closed)
+
+
+def test_announced_client_that_must_not_stay(reception: Reception, announced: Arrival, hello: bytes) -> None:
+    """
+    It is reset, and nobody looks at what it says.
+    """
+    reception.hospitable = False
+    reception.client.sendall(V2 + hello)
+    announced.look()
+    assert ([], 1, set()) == (reception.greeted, reception.closed, reception.waiting)
+    with pytest.raises(ConnectionResetError):
+        reception.client.recv(1)
+
+
+@pytest.mark.parametrize("said", [b"", V1[:7], V1, V2], ids=["nothing", "some", "v1", "v2"])
+def test_leaver_before_the_hello(reception: Reception, announced: Arrival, said: bytes) -> None:
+    """
+    A health check: no failure.
+    """
+    reception.client.sendall(said)
+    announced.look()
+    reception.client.close()
+    reception.wakes()
+    assert (1, set()) == (reception.closed, reception.waiting)
+    assert reception.told in ([], ["announced"])
+
+
+def test_reset_while_the_header_is_read(
+    reception: Reception, announced: Arrival, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The kernel tells after it was peeked; nothing is left open.
+    """
+    reception.client.sendall(V2)
+    really = parse_header
+
+    def parse_and_reset(data: bytes) -> object:
+        found = really(data)
+        reset(reception.client)
+        announced.socket.setblocking(False)
+        while announced.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 1:
+            pass
+        return found
+
+    monkeypatch.setattr("sptls.proxy_header.parse", parse_and_reset)
+    announced.look()
+    assert (1, set()) == (reception.closed, reception.waiting)

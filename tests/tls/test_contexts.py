@@ -20,7 +20,15 @@ from sptls.certs.bundle import CertificateBundle
 from sptls.errors import BadCertificate, StartError
 from sptls.names import HostName
 from sptls.tls import openssl
-from sptls.tls.contexts import TICKET_KEYS_SECONDS, ContextCache, client_trust, server_context
+from sptls.tls.contexts import (
+    TICKET_KEYS_SECONDS,
+    ContextCache,
+    client_trust,
+    extra_certificates,
+    server_context,
+    stranger_context,
+    trust_in,
+)
 from tests.tls.handshakes import client_context, shake_hands
 
 if TYPE_CHECKING:
@@ -43,6 +51,15 @@ def test_serves_the_chain(bundle: CertificateBundle, policy: TlsPolicy) -> None:
     The client gets the end-entity certificate and the intermediates, in order.
     """
     assert bundle.chain == shake_hands(server_context(bundle, policy).context).chain()
+
+
+def test_stranger_is_asked_whoever_it_is(bundle: CertificateBundle) -> None:
+    """
+    Nothing is verified: its certificate is what the question is about. The protocols are offered.
+    """
+    serving = server_context(bundle, "intermediate", (b"acme-tls/1",)).context
+    done = shake_hands(serving, stranger_context((b"acme-tls/1",)), b"stranger.example")
+    assert (bundle.chain, b"acme-tls/1") == (done.chain(), done.client.get_alpn_proto_negotiated())
 
 
 def test_self_signed(bundle: CertificateBundle) -> None:
@@ -342,6 +359,43 @@ def test_ticket_keys_age(cache: ContextCache, clock: Clock, bundle: CertificateB
     assert first is not cache.get(NAME, bundle)
 
 
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_yesterdays_ticket(cache: ContextCache, clock: Clock, bundle: CertificateBundle, version: int) -> None:
+    """
+    A ticket resumes until the context's day is over, and then no more: whoever has its keys by then reads no later one.
+    """
+    client = client_context(version=version)
+    first = shake_hands(cache.get(NAME, bundle).context, client)
+    session, resumed = first.client.get_session(), []
+    for seconds in (TICKET_KEYS_SECONDS - 1, 1):
+        clock.advance(seconds)
+        done = shake_hands(cache.get(NAME, bundle).context, client, session=session)
+        resumed.append(done.server_bytes < first.server_bytes - sum(map(len, bundle.chain)))
+    assert [True, False] == resumed
+
+
+def test_compression_is_off(bundle: CertificateBundle) -> None:
+    """
+    A client of TLS 1.2 that offers DEFLATE (RFC 3749) gets no compression: CRIME would read a cookie from its lengths.
+    """
+    connection = SSL.Connection(client_context(version=SSL.TLS1_2_VERSION), None)
+    connection.set_connect_state()
+    with pytest.raises(SSL.WantReadError):
+        connection.do_handshake()
+    hello = connection.bio_read(65536)
+    at = hello.index(b"\x01\x00", 44 + hello[43] + int.from_bytes(hello[44 + hello[43] : 46 + hello[43]], "big"))
+    longer = b"\x02\x01\x00".join((hello[5:at], hello[at + 2 :]))
+    body = longer[:1] + (len(longer) - 4).to_bytes(3, "big") + longer[4:]
+    server = SSL.Connection(server_context(bundle, "intermediate").context, None)
+    server.set_accept_state()
+    server.bio_write(hello[:3] + len(body).to_bytes(2, "big") + body)
+    with pytest.raises(SSL.WantReadError):
+        server.do_handshake()
+    answer = server.bio_read(65536)
+    method_at = 44 + answer[43] + 2  # record 5, handshake 4, version 2, random 32, session identifier, suite 2
+    assert (22, 2, 0) == (answer[0], answer[5], answer[method_at])
+
+
 def test_forgotten(cache: ContextCache, bundle: CertificateBundle) -> None:
     """
     What is dropped is made again; what was never there can be dropped.
@@ -427,6 +481,18 @@ def test_trust_is_known_by_its_roots(roots: Path, tmp_path: Path) -> None:
     assert before == client_trust(roots)
     assert before != client_trust(tmp_path / "other.pem")
     assert client_trust(None) == client_trust(None)
+
+
+def test_trust_can_be_told(roots: Path) -> None:
+    """
+    To a process that may not read the file.
+    """
+    trust = client_trust(roots)
+    assert trust == trust_in(extra_certificates(trust))
+    assert client_trust(None) == trust_in(extra_certificates(client_trust(None)))
+    assert () == extra_certificates(object())
+    with pytest.raises(ValueError, match="error parsing"):
+        trust_in((b"no certificate",))
 
 
 def test_missing_file(tmp_path: Path) -> None:

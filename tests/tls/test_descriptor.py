@@ -80,6 +80,41 @@ def test_handshake_waits_for_room(wire: Wire) -> None:
     assert b"hello" == pair.client.received
 
 
+@pytest.mark.parametrize("ignores_eof", [True, False], ids=["as a server", "as a client"])
+def test_peer_leaves_in_the_handshake(wire: Wire, ignores_eof: bool) -> None:
+    """
+    Its end of the stream ends the connection at once; nothing waits, or spins, until a deadline.
+    """
+    pair, protocol = wire(ignores_eof=ignores_eof), Recorder()
+    pair.serve(protocol)
+    pair.client.step()
+    pair.pump.turn()
+    pair.client.sock.shutdown(socket.SHUT_WR)
+    pair.settle()
+    assert (1, [], []) == (pair.closed, pair.pump.getReaders(), protocol.lost)
+
+
+@pytest.mark.parametrize("closing", [True, False])
+def test_peer_that_closed_and_is_gone(wire: Wire, closing: bool) -> None:
+    """
+    What is sent after the peer's close_notify, and after it is gone, ends the connection; nothing waits for room.
+    """
+    pair, protocol = wire(), HalfCloseable()
+    transport = pair.open(protocol)
+    pair.client.tls.shutdown()
+    pair.settle()
+    assert ["read"] == protocol.ends
+    pair.client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    pair.client.close()
+    if closing:
+        transport.loseConnection()
+    else:
+        transport.write(b"answer")
+        transport.write(b"more of it")
+    pair.pump.settle()
+    assert (1, [], []) == (pair.closed, pair.pump.getReaders(), pair.pump.getWriters())
+
+
 def test_tickets_wait_for_room(wire: Wire) -> None:
     """
     A handshake whose session tickets find no room goes on when there is, and nothing spins meanwhile.

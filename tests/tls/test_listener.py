@@ -201,3 +201,18 @@ def test_stop_while_resting(scene: Scene) -> None:
     scene.listener._rest(24)
     scene.listener.connectionLost(Failure(CONNECTION_LOST))
     assert ([], {}) == (scene.pump.getDelayedCalls(), scene.pump.readers)
+
+
+def test_stop_leaves_the_queue_of_a_shared_socket(scene: Scene) -> None:
+    """
+    Another process listens at the same socket, and accepts who waits there.
+    """
+    with socket.socket(fileno=os.dup(scene.sock.fileno())) as others:
+        scene.listener.start()
+        scene.connect(2)
+        scene.listener.stop({scene.sock})
+        assert ([], -1) == (scene.arrived, scene.listener.fileno())
+        for client in scene.clients:
+            accepted, peer = others.accept()
+            accepted.close()
+            assert client.getsockname() == peer

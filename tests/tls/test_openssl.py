@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 
 from sptls.tls.openssl import CLOSED, RECORD_BYTES, WANTS_READ, WANTS_WRITE, AcceptedConnection, TlsConnection, prefer
@@ -87,6 +88,19 @@ def test_handshake_with_nobody(pair: Pair) -> None:
     pair.far.close()
     with pytest.raises(SSL.SysCallError):
         pair.server.shake_hands()
+
+
+def test_error_that_somebody_left_is_gone_with_the_first_connection_that_fails(shaken: Pair) -> None:
+    """
+    Before OpenSSL 4 each connection takes what is in the queue for its own failure, where it would only have to wait.
+    """
+    lib: Any = Binding.lib
+    assert 1 != lib.SSL_CTX_use_certificate_chain_file(shaken.server.get_context()._context, b"/no/such/file")
+    shaken.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    shaken.far.close()
+    with pytest.raises(SSL.Error):
+        shaken.server.read_some()
+    assert 0 == lib.ERR_peek_error()
 
 
 def test_reading(shaken: Pair) -> None:

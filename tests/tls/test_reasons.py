@@ -14,7 +14,7 @@ from sptls.tls.reasons import TRUNCATED, lost
     [
         (SSL.SysCallError(errno.ECONNRESET, "ECONNRESET"), "Connection reset by peer"),
         (SSL.Error([("SSL routines", "", "bad record mac"), ("", "", "wrong version")]), "TLS: bad record mac, wrong"),
-        (SSL.ZeroReturnError(), "TLS: ZeroReturnError"),
+        (SSL.ZeroReturnError(), "the peer closed"),
         (SSL.Error([]), "TLS: Error"),
     ],
 )

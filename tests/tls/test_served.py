@@ -13,7 +13,7 @@ import pytest
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from sptls.config import DomainConfig
+from sptls.config import DomainConfig, PassthroughConfig
 from sptls.interfaces import Hold, IServerContexts, Refuse
 from sptls.names import HostName
 from sptls.tls.client_hello import INTERNAL_ERROR, UNRECOGNIZED_NAME
@@ -259,6 +259,29 @@ def test_damaged(certificates: ServedCertificates, served: Served, bundle: Certi
     assert certificates.bundle_for(CLICK) is None
 
 
+def test_withdrawn(certificates: ServedCertificates, served: Served, bundle: CertificateBundle) -> None:
+    """
+    A certificate that others found unusable is served no more; who waits hears of it, once.
+    """
+    certificates.replace(CLICK, bundle)
+    certificates.withdraw(CLICK)
+    certificates.withdraw(CLICK)
+    certificates.withdraw(HostName("other.example.com"))
+    assert (Hold(CLICK), [CLICK, CLICK]) == (certificates.answer(CLICK.wire), served.settled)
+
+
+def test_what_is_settled_can_be_told(certificates: ServedCertificates, bundle: CertificateBundle) -> None:
+    """
+    To processes that serve it too.
+    """
+    assert ([], (None, None)) == (certificates.settled_names(), certificates.settled(CLICK))
+    certificates.replace(CLICK, bundle)
+    certificates.fail(OPEN, START)
+    assert [CLICK, OPEN] == certificates.settled_names()
+    assert ((bundle, None), (None, START)) == (certificates.settled(CLICK), certificates.settled(OPEN))
+    assert certificates.settled(HostName("other.example.com")) is None
+
+
 def test_damaged_own(certificates: ServedCertificates, served: Served, bundle: CertificateBundle) -> None:
     """
     An own certificate that can't be used is refused, since no other will come.
@@ -341,3 +364,43 @@ def test_a_certificate_that_no_client_takes_is_not_valid(
     assert (False, True) == (certificates.has_valid(OPEN.wire), certificates.has_valid(CLICK.wire))
     served.now = LATER + timedelta(seconds=1)
     assert not certificates.has_valid(CLICK.wire)
+
+
+# Other servers'
+
+ELSEWHERE = PassthroughConfig("backend.example", 443)
+
+
+def passed(name: HostName, server: PassthroughConfig | None = ELSEWHERE) -> DomainConfig:
+    """
+    Give the configuration of a name that is passed through.
+    """
+    return DomainConfig(name, passthrough=server)
+
+
+def test_passed_through(served: Served, certificates: ServedCertificates) -> None:
+    """
+    The answer is the server; nothing is wanted, and a certificate that comes all the same is not served.
+    """
+    certificates.set_domains([passed(CLICK), passed(OWN)], CLICK)
+    assert [ELSEWHERE] * 3 == [certificates.answer(name) for name in (CLICK.wire, b"a.example.org", None)]
+    assert (ELSEWHERE, None) == (certificates.passthrough_for(CLICK), certificates.passthrough_for(OPEN))
+    assert (False, []) == (certificates.has_valid(CLICK.wire), served.wanted)
+
+
+def test_a_name_becomes_another_servers(served: Served, certificates: ServedCertificates, issue: Issue) -> None:
+    """
+    From the next hello on, for those who wait as well; and back again, without a certificate yet.
+    """
+    bundle = issue(CLICK.text)
+    certificates.replace(CLICK, bundle)
+    served.settled.clear()
+    certificates.set_domains([passed(CLICK)], None)
+    certificates.replace(CLICK, bundle)
+    assert (ELSEWHERE, None) == (certificates.answer(CLICK.wire), certificates.bundle_for(CLICK))
+    assert CLICK in served.settled
+    served.settled.clear()
+    certificates.set_domains([passed(CLICK)], None)
+    assert [] == served.settled
+    certificates.set_domains(domains(CLICK), None)
+    assert (Hold(CLICK), [CLICK]) == (certificates.answer(CLICK.wire), served.settled)

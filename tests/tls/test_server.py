@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from OpenSSL import SSL
@@ -9,18 +10,20 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from sptls.config import Address, LimitsConfig
+from sptls.addresses import Networks
+from sptls.config import Address, LimitsConfig, PassthroughConfig
 from sptls.deadlines import Deadlines
 from sptls.interfaces import Hold, IAlpnChallenges, IServerContexts, Refuse
 from sptls.names import HostName
-from sptls.tls.client_hello import UNRECOGNIZED_NAME, ClientHello
+from sptls.tls.client_hello import UNRECOGNIZED_NAME, ClientHello, parse
 from sptls.tls.contexts import ServerContext, server_context
-from sptls.tls.server import ACME_TLS, TlsServer, answer
+from sptls.tls.server import ACME_TLS, PassesOn, TlsServer, answer
 from sptls.tls.sockets import bind
 from tests.tls.wire import Pump, Recorder, TlsClient, logged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from socket import SocketType
 
     from twisted.internet.protocol import Protocol
 
@@ -40,13 +43,13 @@ class Certificates:
 
     def __init__(self, ready: ServerContext) -> None:
         self.ready = ready
-        self.answers: dict[bytes | None, ServerContext | Hold | Refuse] = {NAME.wire: ready}
+        self.answers: dict[bytes | None, ServerContext | Hold | Refuse | PassthroughConfig] = {NAME.wire: ready}
         self.challenge: ServerContext | None = None
         self.wanted: list[HostName] = []
         self.broken: bytes | None = None
         self.settled: Callable[[HostName], None]
 
-    def answer(self, server_name: bytes | None) -> ServerContext | Hold | Refuse:
+    def answer(self, server_name: bytes | None) -> ServerContext | Hold | Refuse | PassthroughConfig:
         """
         Give what was arranged; else the name is unknown.
         """
@@ -98,7 +101,9 @@ class Scene:
     A server on a socket, and its clients.
     """
 
-    def __init__(self, certificates: Certificates, limits: LimitsConfig = LIMITS) -> None:
+    def __init__(
+        self, certificates: Certificates, limits: LimitsConfig = LIMITS, passages: PassesOn | None = None
+    ) -> None:
         self.pump, self.certificates = Pump(), certificates
         self.deadlines = Deadlines(self.pump)
         self.deadlines.start()
@@ -106,7 +111,7 @@ class Scene:
         self.make_protocol: Callable[[], Recorder] = Recorder
         self.asked: list[bytes] = []
         self.server = TlsServer(
-            self.pump, certificates, certificates, self._protocol_for, self.deadlines, limits, HOLD_SECONDS
+            self.pump, certificates, certificates, self._protocol_for, self.deadlines, limits, HOLD_SECONDS, passages
         )
         (self.sock,) = bind(Address("127.0.0.1", 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)  # some clients here say nothing
@@ -293,10 +298,11 @@ def test_held_until_issued(scene: Scene) -> None:
     assert (True, 0, 1) == (client.shaken, counts.holding, counts.handshakes)
 
 
-def test_hundred_held(scene: Scene) -> None:
+def test_hundred_held(ready: ServerContext) -> None:
     """
     A hundred clients of a new name are all served, a few at a time.
     """
+    scene = Scene(Certificates(ready), LimitsConfig(connections=400))
     scene.certificates.answers[NAME.wire] = Hold(NAME)
     clients = [scene.client() for _ in range(100)]
     scene.settle()
@@ -306,6 +312,7 @@ def test_hundred_held(scene: Scene) -> None:
     assert 4 == len(scene.server.transports)
     scene.run(lambda: len(scene.protocols) == 100)
     assert all(client.shaken for client in clients)
+    scene.close()
 
 
 def test_held_and_failed(scene: Scene) -> None:
@@ -410,11 +417,26 @@ def test_too_many_held(ready: ServerContext) -> None:
     Only half of all connections may be held; the next is refused at once.
     """
     scene = Scene(Certificates(ready), LimitsConfig(connections=4))
-    scene.certificates.answers[NAME.wire] = Hold(NAME)
-    clients = [scene.client() for _ in range(3)]
+    scene.certificates.answers |= {NAME.wire: Hold(NAME), OTHER.wire: Hold(OTHER)}
+    clients = [scene.client(name) for name in (NAME.wire, OTHER.wire, OTHER.wire)]
     scene.settle()
     assert [False, False, True] == [client.failure is not None for client in clients]
     assert (2, 1) == (scene.server.counts.holding, scene.server.counts.refused)
+    scene.close()
+
+
+def test_too_many_held_for_one_name(ready: ServerContext) -> None:
+    """
+    A name may take half of the places for those who are held, and of what it leaves another one half.
+    """
+    scene = Scene(Certificates(ready), LimitsConfig(connections=32))
+    scene.certificates.answers |= {NAME.wire: Hold(NAME), OTHER.wire: Hold(OTHER)}
+    refused = []
+    for name in (NAME.wire, OTHER.wire):
+        clients = [scene.client(name) for _ in range(10)]
+        scene.settle()
+        refused.append(sum(client.failure is not None for client in clients))
+    assert ([2, 6], 12) == (refused, scene.server.counts.holding)
     scene.close()
 
 
@@ -572,3 +594,300 @@ def test_fault_in_handing_over(scene: Scene, monkeypatch: pytest.MonkeyPatch) ->
     with logged() as events:
         scene.run(lambda: client.end)
     assert (1, 0, 1) == (len(events), scene.server.counts.open, scene.server.counts.accepted)
+
+
+# PROXY headers
+
+
+def test_announced_client(scene: Scene) -> None:
+    """
+    A listed peer begins with a header, and the protocol's peer is whom it names.
+    """
+    scene.server.proxy_protocol = Networks([ip_network("127.0.0.0/8")])
+    sock = scene.connect()
+    sock.sendall(b"PROXY TCP4 192.0.2.77 198.51.100.1 56324 443\r\n")
+    client = TlsClient(sock, server_name=NAME.wire, alpn=())
+    scene.clients.append(client)
+    scene.run(lambda: scene.protocols)
+    assert "192.0.2.77" == scene.protocols[0].tls.getPeer().host
+
+
+def test_header_of_another_peer(scene: Scene) -> None:
+    """
+    It is never looked for there.
+    """
+    scene.server.proxy_protocol = Networks([ip_network("10.0.0.0/8")])
+    sock = scene.connect()
+    sock.sendall(b"PROXY TCP4 192.0.2.77 198.51.100.1 56324 443\r\n")
+    scene.settle()
+    assert (b"", 1, 0) == (sock.recv(10), scene.server.counts.not_tls, scene.server.counts.proxy_header_failures)
+
+
+@pytest.mark.parametrize(("said", "seconds"), [(b"GET / HTTP/1.1\r\n\r\n", 0.0), (b"PROXY", LIMITS.hello_seconds)])
+def test_no_header(scene: Scene, said: bytes, seconds: float) -> None:
+    """
+    Wrong or late, it is counted and closed, and nothing is logged.
+    """
+    scene.server.proxy_protocol = Networks([ip_network("127.0.0.0/8")])
+    sock = scene.connect()
+    sock.sendall(said)
+    with logged() as events:
+        scene.settle()
+        scene.pass_seconds(seconds)
+    with pytest.raises(ConnectionResetError):
+        sock.recv(1)
+    counts = scene.server.counts
+    assert ((1, 0, 0), []) == ((counts.proxy_header_failures, counts.hello_timeouts, counts.open), events)
+
+
+# Limits per address
+
+
+def test_over_the_limit_of_an_address(ready: ServerContext) -> None:
+    """
+    One too many is reset at once, counted, and said once; when another has left there is a place again.
+    """
+    scene = Scene(Certificates(ready), LimitsConfig(connections_per_address=2))
+    clients = [scene.client() for _ in range(2)]
+    scene.run(lambda: len(scene.protocols) == 2)
+    with logged() as events:
+        for _ in range(3):
+            sock = scene.connect()
+            scene.settle()
+            with pytest.raises(ConnectionResetError):
+                sock.recv(1)
+    assert (3, 2, 1) == (scene.server.counts.over_address_limit, scene.server.counts.open, len(events))
+    clients[0].tls.shutdown()
+    clients[0].close()
+    scene.clients.remove(clients[0])
+    scene.run(lambda: scene.server.counts.open == 1)
+    scene.client()
+    scene.run(lambda: len(scene.protocols) == 3)
+    scene.close()
+
+
+def test_every_end_of_a_connection_gives_its_place_back(ready: ServerContext) -> None:
+    """
+    Refused, too late, not TLS, gone while it was held, aborted: nobody's place is kept.
+    """
+    scene = Scene(Certificates(ready), LimitsConfig(connections_per_address=5))
+    scene.certificates.answers[OTHER.wire] = Hold(OTHER)
+    for _ in range(2):
+        scene.client(b"stranger.example")
+        scene.connect().sendall(b"GET / HTTP/1.1\r\n\r\n")
+        scene.connect().sendall(b"\x16")
+        scene.client(OTHER.wire).sock.close()
+        scene.clients.pop()
+        scene.settle()
+        scene.pass_seconds(LIMITS.hello_seconds)
+        scene.client()
+        scene.run(lambda: scene.protocols)
+        scene.server.abort_all()
+        scene.clients.clear()
+        scene.protocols.clear()
+    assert (0, 0) == (scene.server.counts.over_address_limit, scene.server.counts.open)
+    scene.close()
+
+
+def test_handshakes_over_the_rate_of_an_address(ready: ServerContext) -> None:
+    """
+    Ten seconds' worth at once, and then no more until some of it is worked off.
+    """
+    scene = Scene(Certificates(ready), LimitsConfig(handshakes_per_address=1))
+    for seconds, expected in ((0.0, 2), (3.0, 1)):
+        scene.pass_seconds(seconds)
+        for _ in range(12 if not seconds else 4):
+            scene.connect()
+        scene.settle()
+        assert expected == scene.server.counts.over_address_limit
+        scene.server.counts.over_address_limit = 0
+    scene.close()
+
+
+def test_it_is_the_announced_address_that_counts(ready: ServerContext) -> None:
+    """
+    Of a balancer's connections each client's count for that client, and the balancer's own for nobody.
+    """
+    scene = Scene(Certificates(ready), LimitsConfig(connections_per_address=1))
+    scene.server.proxy_protocol = Networks([ip_network("127.0.0.0/8")])
+    for announced in (b"UNKNOWN", b"UNKNOWN", *(b"TCP4 192.0.2.%d 198.51.100.1 1 443" % end for end in (1, 2, 1))):
+        sock = scene.connect()
+        sock.sendall(b"PROXY " + announced + b"\r\n")
+        scene.clients.append(TlsClient(sock, server_name=NAME.wire))
+        scene.settle()
+    assert (1, 4, 4) == (scene.server.counts.over_address_limit, scene.server.counts.open, len(scene.protocols))
+    scene.close()
+
+
+# Passing on
+
+ELSEWHERE = PassthroughConfig("127.0.0.1", 8443)
+
+
+class PlayedPassages:
+    """
+    Takes connections, and does with them what the test says.
+    """
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[SocketType, tuple[Any, ...], tuple[str, int] | None, PassthroughConfig]] = []
+        self.refused: Callable[[], None] = lambda: None
+        self.ended: Callable[[], None] = lambda: None
+        self.aborted = 0
+
+    def begin(
+        self,
+        sock: SocketType,
+        peer: tuple[Any, ...],
+        destination: tuple[str, int] | None,
+        server: PassthroughConfig,
+        *,
+        refused: Callable[[], None],
+        ended: Callable[[], None],
+    ) -> None:
+        """
+        Keep it.
+        """
+        self.begun.append((sock, peer, destination, server))
+        self.refused, self.ended = refused, ended
+
+    def abort_all(self) -> None:
+        """
+        Count it.
+        """
+        self.aborted += 1
+
+
+@pytest.fixture
+def passing(ready: ServerContext) -> Iterator[tuple[Scene, PlayedPassages]]:
+    """
+    Give a server for whose one name there is another one.
+    """
+    certificates, passages = Certificates(ready), PlayedPassages()
+    certificates.answers[NAME.wire] = ELSEWHERE
+    scene = Scene(certificates, passages=passages)
+    yield scene, passages
+    scene.close()
+
+
+@pytest.mark.parametrize("alpn", [(), (b"h2",), (ACME_TLS,)])
+def test_passed_on(passing: tuple[Scene, PlayedPassages], alpn: tuple[bytes, ...]) -> None:
+    """
+    The whole hello is in the socket still, a CA's validation as well.
+    """
+    scene, passages = passing
+    client = scene.client(alpn=alpn)
+    scene.run(lambda: passages.begun)
+    ((sock, peer, destination, server),) = passages.begun
+    assert (client.sock.getsockname(), None, ELSEWHERE) == (peer, destination, server)
+    assert isinstance(parse(sock.recv(65536)), ClientHello)
+    counts = scene.server.counts
+    assert (1, 1, 1) == (counts.open, counts.passed_through, counts.passing_through)
+    sock.close()
+    passages.ended()
+    assert (0, 1, 0) == (counts.open, counts.passed_through, counts.passing_through)
+
+
+def test_passed_on_with_what_was_announced(passing: tuple[Scene, PlayedPassages]) -> None:
+    """
+    The other server can be told who the client is, and where it connected to.
+    """
+    scene, passages = passing
+    scene.server.proxy_protocol = Networks([ip_network("127.0.0.0/8")])
+    sock = scene.connect()
+    sock.sendall(b"PROXY TCP4 192.0.2.77 198.51.100.1 56324 443\r\n")
+    scene.settle()
+    scene.clients.append(TlsClient(sock, server_name=NAME.wire, alpn=()))
+    scene.run(lambda: passages.begun)
+    ((near, peer, destination, _),) = passages.begun
+    assert (("192.0.2.77", 56324), ("198.51.100.1", 443)) == (peer, destination)
+    near.close()
+    passages.ended()
+
+
+def test_nowhere_to_pass_on_to(passing: tuple[Scene, PlayedPassages]) -> None:
+    """
+    The client gets an alert that says that it may come again.
+    """
+    scene, passages = passing
+    client = scene.client()
+    scene.run(lambda: passages.begun)
+    passages.refused()
+    scene.run(lambda: client.end)
+    assert "internal error" in client.end
+    counts = scene.server.counts
+    assert (0, 0, 1) == (counts.open, counts.passing_through, counts.passthrough_failures)
+
+
+def test_held_and_then_passed_on(passing: tuple[Scene, PlayedPassages]) -> None:
+    """
+    A name may become another server's while its clients wait.
+    """
+    scene, passages = passing
+    scene.certificates.answers[NAME.wire] = Hold(NAME)
+    scene.client()
+    scene.run(lambda: scene.server.counts.holding)
+    scene.certificates.answers[NAME.wire] = ELSEWHERE
+    scene.certificates.settled(NAME)
+    scene.run(lambda: passages.begun)
+    assert 0 == scene.server.counts.holding
+    passages.begun[0][0].close()
+    passages.ended()
+
+
+def test_stop_while_passing_on(passing: tuple[Scene, PlayedPassages]) -> None:
+    """
+    They count as open until they end, and are aborted with all others.
+    """
+    scene, passages = passing
+    scene.client()
+    scene.run(lambda: passages.begun)
+    empty: list[None] = []
+    scene.server.when_empty().addCallback(empty.append)
+    scene.server.abort_all()
+    assert ([], 1) == (empty, passages.aborted)
+    passages.begun[0][0].close()
+    passages.ended()
+    assert [None] == empty
+
+
+def test_nobody_to_pass_on(ready: ServerContext) -> None:
+    """
+    A fault of ours: it costs that connection.
+    """
+    certificates = Certificates(ready)
+    certificates.answers[NAME.wire] = ELSEWHERE
+    scene = Scene(certificates)
+    scene.client()
+    with logged() as events:
+        scene.run(lambda: events)
+    assert 0 == scene.server.counts.open
+    scene.close()
+
+
+def test_stop_leaves_who_waits_at_a_shared_socket(scene: Scene) -> None:
+    """
+    Another process accepts there; here nobody is.
+    """
+    with scene.sock.dup() as others:
+        client = scene.connect()
+        scene.server.stop_accepting({scene.sock})
+        accepted, peer = others.accept()
+        accepted.close()
+        assert (client.getsockname(), 0) == (peer, scene.server.counts.accepted)
+
+
+def test_serve_from_others(scene: Scene, ready: ServerContext) -> None:
+    """
+    Who is held waits on, for what the others have, and they are told who is wanted.
+    """
+    scene.certificates.answers[OTHER.wire] = Hold(OTHER)
+    held = scene.client(OTHER.wire)
+    scene.settle()
+    others = Certificates(ready)
+    others.answers[OTHER.wire] = Hold(OTHER)
+    scene.server.serve_from(others, others)
+    scene.run(lambda: others.wanted)
+    assert (1, [OTHER]) == (scene.server.counts.holding, others.wanted)
+    others.issue(OTHER)
+    scene.run(lambda: held.shaken)

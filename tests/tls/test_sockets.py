@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -10,10 +11,12 @@ from twisted.internet.address import IPv4Address, IPv6Address
 
 from sptls.config import Address
 from sptls.errors import StartError
-from sptls.tls.sockets import accept, address_of, bind
+from sptls.tls.sockets import CountedSocket, accept, address_of, adopt, bind, is_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_MPTCP = 262  # a stream that is not TCP's, linux/in.h
 
 
 class WithoutIPv6(socket.socket):
@@ -92,6 +95,59 @@ def test_port_taken() -> None:
             bind(Address("127.0.0.1", port))
 
 
+def test_several_sockets_share_the_clients() -> None:
+    """
+    Each is for a process; whoever comes is in the queue of one of them, on the port that was drawn once.
+    """
+    with ExitStack() as stack:
+        several = [stack.enter_context(sock) for sock in bind(Address("127.0.0.1", 0), 3)]
+        (name,) = {sock.getsockname() for sock in several}
+        clients = [stack.enter_context(socket.create_connection(name, timeout=5)) for _ in range(30)]
+        for client in clients:
+            client.send(b"x")
+        accepted = [_accept_all(stack, sock) for sock in several]
+        assert 30 == sum(accepted)
+
+
+def _accept_all(stack: ExitStack, sock: socket.socket) -> int:
+    count = 0
+    while True:
+        try:
+            stack.enter_context(sock.accept()[0])
+        except BlockingIOError:
+            return count
+        count += 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_port_that_another_offers_to_share_is_taken_all_the_same(count: int) -> None:
+    """
+    Else a second daemon would take half of the clients of a first one, unnoticed.
+    """
+    other = socket.create_server(("127.0.0.1", 0), reuse_port=True)
+    with other, pytest.raises(StartError, match="address already in use"):
+        bind(Address("127.0.0.1", other.getsockname()[1]), count)
+
+
+def test_several_sockets_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Those that were made are closed when one can't be.
+    """
+    made: list[socket.socket] = []
+    whole = socket.socket
+
+    def make(*args: int) -> socket.socket:
+        if len(made) == 3:
+            raise OSError(errno.EMFILE, "")
+        made.append(whole(*args))
+        return made[-1]
+
+    monkeypatch.setattr(socket, "socket", make)
+    with pytest.raises(StartError, match="Too many open files"):
+        bind(Address("127.0.0.1", 0), 3)
+    assert [-1, -1, -1] == [sock.fileno() for sock in made]
+
+
 @pytest.mark.parametrize(
     ("number", "text"),
     [
@@ -157,3 +213,102 @@ def test_accept_of_nobody() -> None:
     (sock,) = bind(Address("127.0.0.1", 0))
     with sock, pytest.raises(BlockingIOError):
         accept(sock, sock.family)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_adopted(host: str) -> None:
+    """
+    A listening socket of another process is made like one of ours, and no program that we start inherits it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.create_server((host, 0), family=family)
+    made.set_inheritable(True)
+    with adopt(made.detach()) as sock:
+        assert (family, False, False) == (sock.family, sock.getblocking(), sock.get_inheritable())
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: socket.socket(type=socket.SOCK_DGRAM), "a UDP socket"),
+        (lambda: socket.socket(type=socket.SOCK_STREAM), "a socket that does not listen"),
+        (lambda: socket.socket(socket.AF_UNIX), "a socket of the family AF_UNIX"),
+        (lambda: socket.socket(type=socket.SOCK_STREAM, proto=_MPTCP), "not a TCP socket"),
+    ],
+)
+def test_what_can_not_be_adopted(make: Callable[[], socket.socket], why: str) -> None:
+    """
+    It is said what it is, and closed.
+    """
+    try:
+        descriptor = make().detach()
+    except OSError:
+        pytest.skip("this kernel has no such socket")
+    with pytest.raises(ValueError, match=why):
+        adopt(descriptor)
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(descriptor)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes raw sockets")
+def test_raw_socket_can_not_be_adopted() -> None:
+    """
+    It is neither TCP nor UDP.
+    """
+    with pytest.raises(ValueError, match="not a TCP socket"):
+        adopt(socket.socket(type=socket.SOCK_RAW, proto=socket.IPPROTO_ICMP).detach())
+
+
+def test_no_socket_can_not_be_adopted() -> None:
+    """
+    A file is told from a socket, and a descriptor of nothing is said to be that.
+    """
+    reading, writing = os.pipe()
+    os.close(writing)
+    with pytest.raises(ValueError, match="not a socket"):
+        adopt(reading)
+    with pytest.raises(ValueError, match="Bad file descriptor"):
+        adopt(reading)
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked", "expected"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("127.0.0.1", "", False),
+        ("0.0.0.0", "", True),  # noqa: S104 - that is the point
+        ("::", "", True),
+        ("::", "::", True),
+        ("::1", "::1", True),
+        ("::ffff:127.0.0.1", "127.0.0.1", True),
+    ],
+)
+def test_where_a_socket_is(bound: str, asked: str, expected: bool) -> None:
+    """
+    Every address is IPv6's or IPv4's; one address is that one; another port is another place.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in bound else socket.AF_INET) as sock:
+        sock.bind((bound, 0))
+        port = sock.getsockname()[1]
+        assert expected is is_at(sock, Address(asked, port))
+        assert not is_at(sock, Address(asked, port - 1))
+
+
+def test_counted_socket_leaves_once() -> None:
+    """
+    It has the descriptor of the other, does not block, and says once that it is closed.
+    """
+    left: list[bool] = []
+    near, far = socket.socketpair()
+    number = near.fileno()
+    counted = CountedSocket(near, lambda: left.append(True))
+    with far:
+        assert (number, -1) == (counted.fileno(), near.fileno())
+        with pytest.raises(BlockingIOError):
+            counted.recv(1)
+        for _ in range(2):
+            counted.close()
+        assert ([True], b"") == (left, far.recv(1))

@@ -315,6 +315,7 @@ class Loopback:
         connect: bool = False,
         alpn: tuple[bytes, ...] = (),
         select: SelectAlpn | None = None,
+        ignores_eof: bool = False,
     ) -> None:
         self.pump = Pump()
         self.deadlines = Deadlines(self.pump)
@@ -325,6 +326,8 @@ class Loopback:
         near, far = tcp_pair(send_buffer, receive_buffer)
         self.near = near
         server = server_ssl(authority, select)
+        if ignores_eof:  # as `contexts.server_context` does
+            server.set_options(SSL.OP_IGNORE_UNEXPECTED_EOF)
         if connect:
             connection = TlsConnection(SSL.Context(SSL.TLS_METHOD), near)
             connection.set_connect_state()

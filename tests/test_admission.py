@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+
+from sptls.address_limits import QUIET_SECONDS
+from sptls.admission import Admission
+from sptls.config import LimitsConfig
+from tests.proxy.wire import logged
+
+HOST = "192.0.2.1"
+
+
+def test_all_may_stay_where_nothing_is_limited() -> None:
+    """
+    Then there is nobody to ask; handshakes are no concern of a port that has none.
+    """
+    clock = Clock()
+    assert Admission.for_tls(LimitsConfig(), clock.seconds) is None
+    assert Admission.for_plain(LimitsConfig(handshakes_per_address=1), clock.seconds) is None
+    assert Admission.for_tls(LimitsConfig(handshakes_per_address=1), clock.seconds) is not None
+
+
+def test_a_place_is_free_again_when_its_connection_is_closed() -> None:
+    """
+    Each connection gets what gives its own place back.
+    """
+    admission = Admission.for_plain(LimitsConfig(connections_per_address=1), Clock().seconds)
+    assert admission is not None
+    leave = admission.enter(HOST)
+    assert (None, True) == (admission.enter(HOST), leave is not None)
+    assert leave is not None
+    leave()
+    assert admission.enter(HOST) is not None
+
+
+def test_one_line_for_each_episode() -> None:
+    """
+    However many are refused; and again after a quiet minute.
+    """
+    clock = Clock()
+    admission = Admission.for_tls(LimitsConfig(connections_per_address=1), clock.seconds)
+    assert admission is not None
+    admission.enter(HOST)
+    with logged() as events:
+        for _ in range(100):
+            admission.enter(HOST)
+        clock.advance(QUIET_SECONDS)
+        admission.enter(HOST)
+    line = (
+        "192.0.2.1 has 1 connections open, which is what limits.connections_per_address allows; its further "
+        "connections are closed at once, and counted in /status (over_address_limit)"
+    )
+    assert [("warn", line)] * 2 == events
