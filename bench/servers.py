@@ -31,11 +31,15 @@ def free_port() -> int:
 class Server:
     """
     A started server: its *name* in the table, its process and the *port* that it serves TLS on.
+
+    Each of its *workers* has as many clients as a server of one process: how much there is to do at each wake decides
+    what a request costs.
     """
 
     name: str
     process: subprocess.Popen[bytes]
     port: int
+    workers: int = 1
 
     def cpu_seconds(self) -> float:
         """

@@ -3,6 +3,9 @@ A TCP connection of ours to somebody: begun without blocking, waited for in the 
 
 Names what went wrong in the system's words. What runs on the connection, and how long may be waited for it, is the
 caller's.
+
+A socket may have the number of one that was closed in the same turn of the reactor, and be told what epoll had found of
+that one: so nothing is believed that the socket itself doesn't say.
 """
 # ruff: noqa: N802 - Twisted's names
 
@@ -42,11 +45,13 @@ class _Connecting:
     A socket until it is connected.
     """
 
-    __slots__ = ("_address", "_port", "_reactor", "_socket", "connected")
+    __slots__ = ("_address", "_is_in_doubt", "_port", "_reactor", "_socket", "connected")
 
     def __init__(self, reactor: SocketReactor, address: str, port: int) -> None:
         self._reactor, self._address, self._port = reactor, address, port
         self._socket: socket.socket | None = None
+        # It was said to be lost, and had no fault: once that may have been another's news.
+        self._is_in_doubt = False
         self.connected: Deferred[socket.socket] = Deferred(self._give_up)
 
     def begin(self) -> None:
@@ -79,13 +84,21 @@ class _Connecting:
         """
         return "upstream"
 
+    def doRead(self) -> None:
+        """
+        Do nothing: what there is to be read was another's.
+        """
+
     def doWrite(self) -> None:
         """
         Go on: it is connected, or is not going to be.
         """
-        if self._socket is not None:
-            self._reactor.removeWriter(self)
-            self._settle(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        sock = self._socket
+        if sock is not None:
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number or _has_peer(sock):
+                self._reactor.removeWriter(self)
+                self._settle(number)
 
     def connectionLost(self, reason: Failure) -> None:
         """
@@ -93,6 +106,10 @@ class _Connecting:
         """
         if self._socket is not None:
             number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if not number and not self._is_in_doubt:
+                self._is_in_doubt = True
+                self._reactor.addWriter(self)
+                return
             self._reactor.removeWriter(self)
             self._settle(number or errno.ECONNABORTED)
 
@@ -114,3 +131,11 @@ class _Connecting:
         if sock is not None:
             self._reactor.removeWriter(self)
             sock.close()
+
+
+def _has_peer(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True

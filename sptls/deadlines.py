@@ -4,6 +4,9 @@ Coarse deadlines: one timer for all connections, none per connection.
 Every queue has one duration, so its members expire in the order in which they were set, and setting or clearing
 one is a move in an ordered dict (about 0.3 µs; `callLater` costs ten times that). A deadline passes up to one tick
 late, never early. Time is the reactor's, which runs on monotonic seconds (`clock.run_on_monotonic_time`).
+
+Time in which the process itself stood still (a machine that was paused, a processor that others had) is nobody's
+silence: what came meanwhile is read before a deadline passes.
 """
 
 from __future__ import annotations
@@ -86,6 +89,7 @@ class Deadlines:
         self._clock, self._tick_seconds = clock, tick_seconds
         self._queues: list[DeadlineQueue] = []
         self._call: IDelayedCall | None = None
+        self._due_seconds, self._is_late = 0.0, False
 
     def queue(self, seconds: float) -> DeadlineQueue:
         """
@@ -100,7 +104,7 @@ class Deadlines:
         Begin to look; until `stop`. Once is enough.
         """
         self.stop()
-        self._call = self._clock.callLater(self._tick_seconds, self._tick)
+        self._schedule()
 
     def stop(self) -> None:
         """
@@ -110,8 +114,18 @@ class Deadlines:
             self._call.cancel()
             self._call = None
 
-    def _tick(self) -> None:
+    def _schedule(self) -> None:
+        self._due_seconds, self._is_late = self._clock.seconds() + self._tick_seconds, False
         self._call = self._clock.callLater(self._tick_seconds, self._tick)
+
+    def _tick(self) -> None:
         now = self._clock.seconds()
+        if now > self._due_seconds + self._tick_seconds and not self._is_late:
+            # The reactor reads what there is to be read between this turn and the next. Once: where every turn is late,
+            # deadlines pass all the same.
+            self._is_late = True
+            self._call = self._clock.callLater(0, self._tick)
+            return
+        self._schedule()
         for queue in self._queues:
             queue.expire(now)

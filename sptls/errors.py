@@ -339,3 +339,16 @@ class MalformedBody(SptlsError):
 
     def __str__(self) -> str:
         return self.reason
+
+
+class MalformedMessage(SptlsError):
+    """
+    What a worker process and its parent say to each other can't be read, or not be sent, because of *reason*.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"a message between worker and parent is unusable: {self.reason}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sptls.certs.bundle import CertificateBundle
     from sptls.certs.records import AccountRecord, OrderRecord, RenewalInfo
+    from sptls.config import PassthroughConfig
     from sptls.errors import UpstreamError
     from sptls.names import HostName
     from sptls.proxy.head import ResponseHead
@@ -144,7 +145,7 @@ class IServerContexts(Interface):
     What a hello gets; asked by the listener for every connection, so it is a look-up in memory.
     """
 
-    def answer(server_name: bytes | None) -> ServerContext | Hold | Refuse:
+    def answer(server_name: bytes | None) -> ServerContext | Hold | Refuse | PassthroughConfig:
         """
         Tell what a hello with *server_name* (as it came off the wire) gets, now.
         """

@@ -67,12 +67,13 @@ class Reloading:
         self._reactor, self._parts, self._source, self._in_thread, self._told = reactor, parts, source, in_thread, told
         self._reading: Deferred[None] | None = None
         self._is_asked_again = False
+        self._is_paused = False
 
     def ask(self) -> None:
         """
         Read again; asked while it reads, it reads once more afterwards, since the file may have changed meanwhile.
         """
-        if self._reading is not None:
+        if self._reading is not None or self._is_paused:
             self._is_asked_again = True
             return
         self._reading = Deferred.fromCoroutine(self._read())
@@ -86,9 +87,25 @@ class Reloading:
         if self._reading is not None:
             self._reading.cancel()
 
+    def pause(self) -> None:
+        """
+        Put off until `go_on` a reading that has not come into force, and those that are asked for meanwhile.
+        """
+        self._is_paused = True
+        if self._reading is not None:
+            self._is_asked_again = True
+            self._reading.cancel()
+
+    def go_on(self) -> None:
+        """
+        Read again, if that was put off.
+        """
+        self._is_paused = False
+        self._ended(None)
+
     def _ended(self, _: object) -> None:
         self._reading = None
-        if self._is_asked_again:
+        if self._is_asked_again and not self._is_paused:
             self._is_asked_again = False
             self.ask()
 
@@ -120,7 +137,9 @@ class Reloading:
         if faults:
             raise ConfigError(faults)
         check_external_accounts(config)
-        return _Prepared(change, own, trust_roots(config))
+        prepared = _Prepared(change, own, trust_roots(config))
+        self._source.remember(config)
+        return prepared
 
     def _refuse(self, faults: tuple[str, ...]) -> None:
         _log.error("the configuration was read again and can't be used; the old one stays in force")

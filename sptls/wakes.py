@@ -37,9 +37,10 @@ def _turn_of(reactor: Any) -> Callable[[float | None], None]:
     wake_carefully = reactor._doReadOrWrite  # noqa: SLF001
 
     def turn(timeout: float | None) -> None:
-        for number, event in poll(-1 if timeout is None else timeout, _EVENTS_PER_TURN):
-            waiting = watched.get(number)
-            if waiting is None:  # closed by one that was woken before it
+        events = poll(-1 if timeout is None else timeout, _EVENTS_PER_TURN)
+        for waiting, number, event in [(watched.get(number), number, event) for number, event in events]:
+            # Closed by one that was woken before it; whoever has its number now would be told of another's end.
+            if waiting is None or watched.get(number) is not waiting:
                 continue
             try:
                 if event == EPOLLIN:

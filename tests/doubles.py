@@ -43,6 +43,12 @@ class InlineReactor(MemoryReactorClock):
         """
         return list(self.calls)
 
+    def getReaders(self) -> list[Any]:  # noqa: N802 - Twisted's name
+        """
+        Give what waits to be read.
+        """
+        return list(self.readers)
+
     def stop(self) -> None:
         """
         Count it.

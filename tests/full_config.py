@@ -14,12 +14,19 @@ BASE = Path("/etc/sptls")
 FULL = """
     domains = [
         "a.example",
-        {name = "b.example", certificate = "ok.pem", key = "ok.key", redirect_http = true, upstream = {url = "http://b"}}
+        {name = "b.example", certificate = "ok.pem", key = "ok.key", redirect_http = true, upstream = {url = "http://b"}},
+        {name = "h.example", hsts_seconds = 31536000, hsts_subdomains = true},
+        {name = "p.example", passthrough = "192.0.2.9:443", passthrough_proxy_protocol = true}
     ]
     domains_file = "ok.txt"
     state_dir = "state"
-    workers = 1
-    listen = {https = [":443", "[::1]:8443"], http = [":80"], admin = "127.0.0.1:9", default_name = "a.example"}
+    workers = "auto"
+    listen.https = [":443", "[::1]:8443"]
+    listen.http = [":80"]
+    listen.admin = "127.0.0.1:9"
+    listen.default_name = "a.example"
+    listen.proxy_protocol = ["10.0.0.0/8"]
+    listen.trusted_proxies = ["192.0.2.1", "2001:db8::/32"]
     tls = {policy = "modern"}
     handshake = {hold_seconds = 5}
     upstream = {url = "https://u.example", host = "upstream", trust = "ok.pem"}
@@ -44,11 +51,16 @@ FULL = """
     target_bytes = 1024
     body_bytes = 1
     connections = 2
+    connections_per_address = 9
+    handshakes_per_address = 10
     hello_seconds = 3
     head_seconds = 4
     idle_seconds = 5
+    upstream_connections = 11
+    upstream_waiting = 12
     upstream_connect_seconds = 6
     upstream_head_seconds = 7
+    passthrough_idle_seconds = 8
     """
 
 

@@ -112,6 +112,23 @@ def test_cancelling_closes_the_socket(listening: socket.socket) -> None:
     assert ({}, -1) == (pump.writers, waiting.fileno())
 
 
+def test_news_of_the_socket_that_had_its_number_before_are_not_believed(listening: socket.socket) -> None:
+    """
+    Epoll may have found another connection readable, writable and dead that was closed, and its number given to this
+    one, in the same turn of the reactor.
+    """
+    pump = Pump()
+    with socket.create_connection(listening.getsockname()):
+        connecting, ends = _begun(pump, *listening.getsockname())
+        (waiting,) = pump.writers
+        waiting.doRead()  # type: ignore[attr-defined]  # the reactor asks nobody either
+        waiting.doWrite()
+        pump.removeWriter(waiting)  # as the reactor does when it takes a descriptor for dead
+        waiting.connectionLost(Failure(ConnectionLost()))
+        assert ([], [waiting]) == (ends, list(pump.writers))
+        connecting.cancel()
+
+
 def test_reactor_that_stops_ends_it(listening: socket.socket) -> None:
     """
     What never was connected is said to be aborted; what comes after that is no matter.
@@ -120,7 +137,7 @@ def test_reactor_that_stops_ends_it(listening: socket.socket) -> None:
     with socket.create_connection(listening.getsockname()):
         _, ends = _begun(pump, *listening.getsockname())
         (waiting,) = pump.writers
-        for _ in range(2):
+        for _ in range(3):
             waiting.connectionLost(Failure(ConnectionLost()))
         waiting.doWrite()
     assert _error(ends).reason.endswith("Software caused connection abort")

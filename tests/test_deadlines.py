@@ -178,6 +178,44 @@ def test_a_member_may_stop_everything_when_its_deadline_passes(clock: Clock) -> 
     assert [] == clock.getDelayedCalls()
 
 
+def stand_still(clock: Clock, seconds: float) -> None:
+    """
+    Let *seconds* go by at once, and the reactor make the calls that are due, but none of those that these make.
+    """
+    clock.rightNow += seconds
+    for call in list(clock.calls):
+        if call.getTime() <= clock.seconds():
+            clock.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+
+
+def test_what_came_while_the_process_stood_still_is_read_first(clock: Clock, deadlines: Deadlines) -> None:
+    """
+    A paused machine holds no client to have been silent: only who said nothing meanwhile is late.
+    """
+    spoke, silent = Member(clock), Member(clock)
+    queue = deadlines.queue(1.0)
+    queue.set(spoke)
+    queue.set(silent)
+    stand_still(clock, 3)
+    assert ([], []) == (spoke.passed_at, silent.passed_at)
+    queue.clear(spoke)  # the reactor has read
+    stand_still(clock, 0)
+    assert ([], [3.0]) == (spoke.passed_at, silent.passed_at)
+
+
+def test_deadlines_pass_also_where_every_turn_is_late(clock: Clock, deadlines: Deadlines) -> None:
+    """
+    Too much to do is no reason to keep connections for ever.
+    """
+    member = Member(clock)
+    deadlines.queue(1.0).set(member)
+    for _ in range(4):
+        stand_still(clock, 1)
+    assert 1 == len(member.passed_at)
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 3), st.booleans()), max_size=30))
 def test_whatever_is_set_and_cleared_expires_in_order_and_in_time(steps: list[tuple[int, float, bool]]) -> None:
     """

@@ -27,6 +27,7 @@ from sptls.errors import (
     InvalidHostName,
     IssuanceFailed,
     MalformedBody,
+    MalformedMessage,
     NotRevocable,
     OrderCancelled,
     PrecheckFailed,
@@ -79,6 +80,7 @@ ALL = [
     (BadCertificate("expired"), "expired"),
     (StoreError("/var/lib/sptls/store", "disk full"), "the store /var/lib/sptls/store can't be used: disk full"),
     (MalformedBody("bad chunk size"), "bad chunk size"),
+    (MalformedMessage("2 bytes"), "a message between worker and parent is unusable: 2 bytes"),
     (UpstreamError(504, "no answer in 30 s"), "no answer in 30 s (answered 504)"),
 ]
 

@@ -12,6 +12,7 @@ import trustme
 
 from sptls.alerts.channels import CommandChannel
 from sptls.certs.store import InlineWorker, Store
+from sptls.clock import wall_time
 from sptls.config import (
     AcmeConfig,
     Config,
@@ -28,6 +29,8 @@ from sptls.interfaces import Hold, Refuse
 from sptls.issuing import LateAcmeIssuer
 from sptls.keeping import Keeping, ordered_names, trust_roots
 from sptls.names import HostName
+from sptls.proxy.http01 import Http01Responder
+from sptls.tls.alpn_challenge import TlsAlpn01Responder
 from tests.certs.stored import outcome
 from tests.doubles import InlineReactor
 
@@ -41,7 +44,8 @@ def _config(tmp_path: Path, **more: Any) -> Config:
 
 
 def _made(config: Config) -> Keeping:
-    return Keeping.make(InlineReactor(), config, trust_roots(config))
+    responders = (Http01Responder(), TlsAlpn01Responder(wall_time))
+    return Keeping.make(InlineReactor(), config, trust_roots(config), responders)
 
 
 def test_configured_name_is_held_and_wanted(tmp_path: Path) -> None:
@@ -109,6 +113,18 @@ def test_webroot_answers_instead_of_port_80(tmp_path: Path) -> None:
     (authority,) = _made(config).authorities
     assert isinstance(authority.issuer, LateAcmeIssuer)
     assert isinstance(authority.issuer._responders[1], WebrootResponder)
+
+
+def test_self_checks_are_answered_where_challenges_are(tmp_path: Path) -> None:
+    """
+    In another server's webroot, from the change of the configuration on.
+    """
+    old, new = _config(tmp_path), _config(tmp_path, deploy=DeployConfig(webroot=tmp_path))
+    keeping = _made(old)
+    keeping.renewer._is_stopping = True
+    assert isinstance(keeping.self_check._reach._responders["http-01"], Http01Responder)
+    _change(keeping, old, new)()
+    assert isinstance(keeping.self_check._reach._responders["http-01"], WebrootResponder)
 
 
 def test_change_goes_over_to_the_new_names_at_once(tmp_path: Path) -> None:

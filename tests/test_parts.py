@@ -5,24 +5,28 @@ Tests for `sptls.parts`: who meets whom. What the parts do together is in tests/
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from twisted.internet.defer import Deferred
 
 from sptls.certs.own import OwnCertificates
+from sptls.certs.records import NO_HISTORY
+from sptls.certs.store import InlineWorker
+from sptls.certs.store_file import StoreFile
 from sptls.clock import wall_time
-from sptls.config import AcmeConfig, Config, DomainConfig, LogConfig, UpstreamConfig
+from sptls.config import AcmeConfig, Config, DomainConfig, UpstreamConfig
+from sptls.errors import StoreError
 from sptls.keeping import trust_roots
 from sptls.names import HostName
-from sptls.parts import DRAIN_SECONDS, Parts, upstreams_of
-from sptls.proxy.http1 import Http1
-from sptls.proxy.http2 import Http2
-from tests.certs.stored import outcome
+from sptls.parts import Parts
+from sptls.serving import Serving, upstreams_of
+from sptls.workers.crew import Crew
+from tests.certs.stored import outcome, stored
 from tests.doubles import InlineReactor
-from tests.proxy.wire import Wire, logged
 
 NAME = HostName("click.example.com")
 
@@ -37,37 +41,6 @@ def _made(config: Config, reactor: InlineReactor | None = None) -> Parts:
     in_thread: Any = None  # nothing is looked at before the start
     own = OwnCertificates(config.domains, clock=reactor, wall_clock=wall_time, in_thread=in_thread)
     return Parts.make(reactor, config, own, trust_roots(config))
-
-
-def test_every_domain_has_its_site_and_upstream(tmp_path: Path) -> None:
-    """
-    Requests for a domain go to its own upstream; upstreams that are the same are served once.
-    """
-    own = UpstreamConfig(host="eu.spgo.io")
-    names = [HostName(f"{at}.example") for at in range(3)]
-    domains = (DomainConfig(names[0]), DomainConfig(names[1]), DomainConfig(names[2], own))
-    config = _config(tmp_path, domains=domains)
-    site = _made(config).gateway.sites.get(b"2.example")
-    assert site is not None
-    assert own == site.upstream
-    assert [UpstreamConfig(), own] == upstreams_of(config)
-
-
-def test_renewal_daemon_proxies_nothing(tmp_path: Path) -> None:
-    """
-    It has no tracking service, and port 80 answers challenges only.
-    """
-    config = _config(tmp_path, renew_only=True)
-    assert ([], None) == (upstreams_of(config), _made(config).gateway.sites.get(NAME.wire))
-
-
-@pytest.mark.parametrize(("access", "expected"), [("", "access.log"), ("/var/log/sptls.log", "/var/log/sptls.log")])
-def test_access_log_lies_where_the_configuration_says(tmp_path: Path, access: str, expected: str) -> None:
-    """
-    "" is access.log in the state directory.
-    """
-    parts = _made(_config(tmp_path, log=LogConfig(access=access)))
-    assert str(tmp_path / expected) == parts.access_log._writer.path
 
 
 def test_status_tells_of_every_domain(tmp_path: Path) -> None:
@@ -100,7 +73,7 @@ def test_roots_that_changed_in_their_file_are_gone_by(tmp_path: Path) -> None:
     parts = _made(config)
     parts.keeping.renewer._is_stopping = True  # it plans, and begins no order
     parts.keeping.renewer.start([NAME], Loaded())
-    parts.upstreams.serve(upstreams_of(config))
+    _serving(parts).upstreams.serve(upstreams_of(config))
     in_use = [_change(parts, config)]
     trustme.CA().cert_pem.write_to_path(str(roots))
     in_use += [_change(parts, config), _change(parts, config)]
@@ -115,31 +88,63 @@ def _change(parts: Parts, config: Config) -> list[object]:
     in_thread: Any = None  # no domain brings its certificate
     own = OwnCertificates(config.domains, clock=InlineReactor(), wall_clock=wall_time, in_thread=in_thread)
     outcome(parts.change(config, own, trust_roots(config)))
-    return [*parts.upstreams._origins.values(), parts.keeping.authorities[0].issuer]
+    return [*_serving(parts).upstreams._origins.values(), parts.keeping.authorities[0].issuer]
 
 
-def test_drain_that_is_over_says_how_many_were_cut_off(tmp_path: Path) -> None:
+def _serving(parts: Parts) -> Serving:
+    assert isinstance(parts.front, Serving)
+    return parts.front
+
+
+def test_several_workers_are_processes_and_one_is_not(tmp_path: Path) -> None:
     """
-    A client in the middle of a request is waited for, then closed, and the log has it; nothing fails.
+    What keeps certificates is the same; challenges are answered where clients are served.
     """
+    config = _config(tmp_path)
     reactor = InlineReactor()
-    parts = _made(_config(tmp_path), reactor)
-    connection, transport = Http1(parts.gateway), Wire()
-    connection.makeConnection(transport)
-    connection.dataReceived(b"GET / HT")
-    with logged() as events:
-        draining = Deferred.fromCoroutine(parts.drain(reactor))
-        reactor.advance(DRAIN_SECONDS)
-    assert None is draining.result
-    assert ["1 connections were cut off after 10.0 s"] == [text for level, text in events if level == "warn"]
-    assert transport.aborted
+    in_thread: Any = None
+    own = OwnCertificates(config.domains, clock=reactor, wall_clock=wall_time, in_thread=in_thread)
+    parts = Parts.make(reactor, config, own, trust_roots(config), 2)
+    assert isinstance(parts.front, Crew)
+    assert parts.front.responders == parts.responders
+    status = json.loads("".join(parts.report.status()))
+    assert (False, ["ended", "ended"]) == (status["serving"], [row["state"] for row in status["workers"]])
 
 
-def test_protocol_is_what_was_agreed(tmp_path: Path) -> None:
+def test_what_was_paused_begins_anew_with_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    HTTP/2 where the client took it, HTTP/1.1 without ALPN too, and nothing on a CA's validation.
+    What is served goes on being served; afterwards, what another process stored meanwhile and what is brought along.
     """
-    protocol_for = _made(_config(tmp_path)).tls._protocol_for
-    assert [Http2, Http1, Http1, type(None)] == [
-        type(protocol_for(alpn)) for alpn in (b"h2", b"http/1.1", b"", b"acme-tls/1")
-    ]
+    monkeypatch.setattr("sptls.keeping.WorkerThread", lambda _: InlineWorker())
+    monkeypatch.setattr("sptls.certs.renewer.Renewer._turn", lambda _: None)  # it plans, and begins no order
+    config = _config(tmp_path, domains=(DomainConfig(stored().name),))
+    parts = _made(config)
+    outcome(parts.keeping.start(config, parts._keeping_ending, None))
+    outcome(parts.pause())
+    before = parts.keeping
+    assert (True, None) == (parts.is_paused, before.served.bundle_for(stored().name))
+    with closing(StoreFile(tmp_path / "store.db", wall_time)) as store:
+        monkeypatch.setattr("sptls.certs.store_file.check", lambda *_: None)  # its time is over, or has not come
+        store.put_certificate(stored(), NO_HISTORY)
+    told: list[HostName] = []
+    monkeypatch.setattr(_serving(parts).tls, "_settled", told.append)
+    outcome(parts.go_on())
+    assert parts.keeping.served is _serving(parts).tls._contexts
+    assert (False, stored().bundle) == (parts.is_paused, parts.keeping.served.bundle_for(stored().name))
+    assert (True, [stored().name]) == (before is not parts.keeping, told)
+    outcome(parts.pause())
+
+
+def test_what_can_not_begin_anew_stays_paused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A store that a newer sptls has brought up to date can't be opened; what was begun until then is ended.
+    """
+    monkeypatch.setattr("sptls.keeping.WorkerThread", lambda _: InlineWorker())
+    parts = _made(_config(tmp_path))
+    outcome(parts.pause())
+    with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+        connection.execute("PRAGMA user_version = 9999")
+    before = parts.keeping
+    with pytest.raises(StoreError, match="newer"):
+        outcome(parts.go_on())
+    assert (True, True) == (parts.is_paused, before is parts.keeping)

@@ -50,6 +50,13 @@ class Source:
 
     outcome: Config | SptlsError = NEW
     readings: int = 0
+    remembered: list[Config] = attrs.field(factory=list)
+
+    def remember(self, config: Config) -> None:
+        """
+        Keep it for the next start.
+        """
+        self.remembered.append(config)
 
     def load(self) -> Config:
         """
@@ -235,3 +242,40 @@ def test_same_file_changes_nothing(times: int) -> None:
     assert ["the configuration was read again; domains: unchanged; other changes: none"] * times == [
         text for _, text in events
     ]
+
+
+def test_pause_puts_off_what_is_asked_for() -> None:
+    """
+    Nothing is read meanwhile; then it is, once.
+    """
+    scene = Scene()
+    scene.reloading.pause()
+    scene.reloading.ask()
+    scene.reloading.ask()
+    assert 0 == scene.source.readings
+    scene.reloading.go_on()
+    assert (1, NEW) == (scene.source.readings, scene.parts.config)
+
+
+def test_pause_gives_up_a_reading_and_has_it_made_again() -> None:
+    """
+    What it read has not come into force.
+    """
+    scene = Scene(is_slow=True)
+    scene.reloading.ask()
+    scene.reloading.pause()
+    assert [] == scene.told
+    scene.waiting.clear()
+    scene.reloading.go_on()
+    scene.read()
+    assert (NEW, 1) == (scene.parts.config, len(scene.told))
+
+
+def test_pause_without_a_reading_reads_nothing_afterwards() -> None:
+    """
+    Nobody asked.
+    """
+    scene = Scene()
+    scene.reloading.pause()
+    scene.reloading.go_on()
+    assert 0 == scene.source.readings

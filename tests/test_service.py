@@ -5,6 +5,7 @@ Tests for `sptls.service`: what `make` refuses, and the order of starting and en
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 import socket
 import subprocess
@@ -24,8 +25,11 @@ from sptls import service
 from sptls.certs.lock import StateLock
 from sptls.config import AcmeConfig, Address, Config, DomainConfig, ListenConfig
 from sptls.errors import ConfigError, StartError
+from sptls.handover_channel import Ended, pair, receive
 from sptls.names import HostName
+from sptls.predecessor import Predecessor
 from sptls.startup import ProcessSettings
+from tests.certs.stored import outcome
 from tests.doubles import InlineReactor
 
 NAME = HostName("click.example.com")
@@ -256,3 +260,105 @@ def test_started_service_collects_garbage_but_not_what_the_start_made(tmp_path: 
         [sys.executable, "-c", STARTED, str(tmp_path / "state")], capture_output=True, text=True, timeout=60, check=True
     )
     assert "True True\n" == ran.stdout, ran.stderr
+
+
+def _predecessor(tmp_path: Path) -> tuple[StateLock, Predecessor, socket.socket]:
+    """
+    Give a running process's lock, what it handed over, and its end of the channel.
+    """
+    (tmp_path / "state").mkdir()
+    lock = StateLock(tmp_path / "state")
+    lock.acquire()
+    lock.is_shared = True
+    ours, theirs = pair()
+    shared = StateLock.shared(tmp_path / "state", os.dup(lock.fileno()))
+    return lock, Predecessor(shared, (), theirs), ours
+
+
+def test_taking_over_that_fails_gives_back_what_was_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The lock is the running process's still, and it notices that nobody takes over.
+    """
+    lock, predecessor, channel = _predecessor(tmp_path)
+    monkeypatch.setattr(service, "ask", lambda _: predecessor)
+    with channel, socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = attrs.evolve(NOWHERE, https=(Address("127.0.0.1", taken.getsockname()[1]),))
+        with pytest.raises(StartError, match="in use"):
+            service.make(InlineReactor(), ProcessSettings(), _config(tmp_path, listen), is_taking_over=True)
+        assert (Ended("has ended"), ()) == receive(channel, 1)
+    assert (tmp_path / "state" / "lock").exists()
+    lock.is_shared = False
+    lock.release()
+
+
+def test_process_that_takes_over_and_is_stopped_leaves_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Before it said that it took over, nothing is its own, and the running process goes on when it has ended.
+    """
+    lock, predecessor, channel = _predecessor(tmp_path)
+    monkeypatch.setattr(service, "ask", lambda _: predecessor)
+    made = service.make(InlineReactor(), ProcessSettings(), _config(tmp_path), _World(Deferred()), is_taking_over=True)
+    assert set(made._bound.sockets) == made._bound.shared
+    made.startService()
+    made.stopService()
+    made._bound.close()
+    with channel:
+        assert (Ended("has ended"), ()) == receive(channel, 1)
+    assert (tmp_path / "state" / "lock").exists()
+    lock.is_shared = False
+    lock.release()
+
+
+@attrs.define
+class _Order:
+    """
+    Parts, and the process before this one, that note in which order they are called.
+    """
+
+    calls: list[str] = attrs.field(factory=list)
+
+    def keep(self, _: object) -> None:
+        """
+        Note it.
+        """
+        self.calls.append("keep")
+
+    async def listen(self, *_: object) -> None:
+        """
+        Note it.
+        """
+        self.calls.append("listen")
+
+    async def take_over(self, _: object) -> None:
+        """
+        Note it.
+        """
+        self.calls.append("take over")
+
+    def let_go(self) -> None:
+        """
+        Do nothing.
+        """
+
+
+@pytest.mark.parametrize(
+    ("is_taking_over", "calls"), [(False, ["keep", "listen"]), (True, ["listen", "take over", "keep"])]
+)
+def test_nothing_is_ordered_before_the_process_before_gives_way(
+    tmp_path: Path, is_taking_over: bool, calls: list[str]
+) -> None:
+    """
+    It may go on itself until then, and a CA's validations of ours would reach it. Otherwise orders come first.
+    """
+    played: Any = _Order()
+    made = service.make(InlineReactor(), ProcessSettings(), _config(tmp_path))
+    made._predecessor = played if is_taking_over else None
+    outcome(made._serve(played))
+    assert calls == played.calls
+    outcome(made._stop())
+    made._bound.close()
+    made._lock.release()

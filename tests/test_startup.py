@@ -18,6 +18,7 @@ import pytest
 from sptls import startup
 from sptls.config import Address, Config, DomainConfig, LimitsConfig, ListenConfig
 from sptls.errors import StartError
+from sptls.inherited_sockets import InheritedSocket, InheritedSockets
 from sptls.names import HostName
 from sptls.startup import Bound, ProcessSettings
 
@@ -72,6 +73,17 @@ def test_bound_sockets_are_kept_by_their_use(tmp_path: Path) -> None:
     listen = ListenConfig(https=(Address("127.0.0.1", 0),) * 2, http=(), admin=None)
     bound = startup.bind_all(_config(tmp_path, listen=listen))
     assert (2, 0, 0) == (len(bound.https), len(bound.http), len(bound.admin))
+    bound.close()
+
+
+def test_each_worker_has_a_socket_for_each_address_of_clients(tmp_path: Path) -> None:
+    """
+    The operator's address has one: the parent serves it.
+    """
+    address = Address("127.0.0.1", 0)
+    listen = ListenConfig(https=(address,) * 2, http=(address,), admin=address)
+    bound = startup.bind_all(_config(tmp_path, listen=listen), workers=3)
+    assert (6, 3, 1) == (len(bound.https), len(bound.http), len(bound.admin))
     bound.close()
 
 
@@ -189,3 +201,55 @@ def test_https_port_is_443_where_it_can_be(ports: tuple[int, ...], expected: int
     """
     listening: Any = tuple(_Listening(port) for port in ports)
     assert expected == Bound(listening, (), ()).https_port
+
+
+def _inherited(*sockets: socket.socket, **more: Any) -> InheritedSockets:
+    return InheritedSockets(InheritedSocket(one, **more) for one in sockets)
+
+
+def test_inherited_socket_is_used_and_the_rest_is_bound(tmp_path: Path) -> None:
+    """
+    What a supervisor holds is kept, and so shared always; what is bound here is ours alone.
+    """
+    one = socket.create_server(("127.0.0.1", 0))
+    listen = ListenConfig(https=(Address(*one.getsockname()),), http=(Address("127.0.0.1", 0),), admin=None)
+    bound = startup.bind_all(_config(tmp_path, listen=listen), _inherited(one, is_kept=True))
+    try:
+        assert (one,) == bound.https
+        assert (1, [one], [one]) == (len(bound.http), list(bound.kept), list(bound.shared))
+        bound.share(frozenset(bound.http))
+        assert set(bound.sockets) == bound.shared
+        bound.share(frozenset())
+        assert {one} == bound.shared
+    finally:
+        bound.close()
+
+
+@pytest.mark.parametrize("unit_name", ["", "sptls.socket"])
+def test_inherited_socket_without_a_use(tmp_path: Path, unit_name: str) -> None:
+    """
+    What systemd passes ends the start, with everything closed; a predecessor's is its own.
+    """
+    one = socket.create_server(("127.0.0.1", 0))
+    listen = ListenConfig(https=(Address("127.0.0.1", 0),), http=(), admin=None)
+    inherited = _inherited(one, unit_name=unit_name)
+    if unit_name:
+        with pytest.raises(StartError, match="no use for"):
+            startup.bind_all(_config(tmp_path, listen=listen), inherited)
+    else:
+        startup.bind_all(_config(tmp_path, listen=listen), inherited).close()
+    assert -1 == one.fileno()
+
+
+def test_inherited_sockets_are_closed_when_an_address_is_taken(tmp_path: Path) -> None:
+    """
+    Those that were used already, and those that were not.
+    """
+    one, two = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        addresses = (Address(*one.getsockname()), Address(*taken.getsockname()))
+        with pytest.raises(StartError, match="in use"):
+            startup.bind_all(
+                _config(tmp_path, listen=ListenConfig(https=addresses, http=(), admin=None)), _inherited(one, two)
+            )
+    assert (-1, -1) == (one.fileno(), two.fileno())

@@ -5,6 +5,7 @@ Tests for `sptls.tap`: the words of the command line, and how faults end the sta
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,3 +129,33 @@ def test_start_does_without_the_garbage_collector(capsys: pytest.CaptureFixture[
         makeService(options)
     assert not gc.isenabled()
     assert "not a name" in capsys.readouterr().err
+
+
+def test_take_over_does_not_go_with_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A demo ends with its terminal; nothing is to be taken over.
+    """
+    options = _parsed("--demo", "--take-over")
+    options.parent = TWISTD  # type: ignore[assignment] # what of it is read
+    with pytest.raises(SystemExit) as raised:
+        makeService(options)
+    assert (2, True) == (raised.value.code, "--take-over does not go with --demo" in capsys.readouterr().err)
+
+
+def test_sockets_that_are_passed_must_be_sockets(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A fault of the socket unit ends the start with 1, and no program that we start hears of its sockets.
+    """
+    reading, writing = os.pipe()
+    os.close(writing)
+    monkeypatch.setattr("twisted.python.systemd.ListenFDs._START", reading)
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    options = _parsed(*COMMON)
+    options.parent = TWISTD  # type: ignore[assignment] # what of it is read
+    with pytest.raises(SystemExit) as raised:
+        makeService(options)
+    assert (1, True) == (raised.value.code, "no listening TCP socket: not a socket" in capsys.readouterr().err)
+    assert not {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}.intersection(os.environ)

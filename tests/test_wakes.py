@@ -1,6 +1,7 @@
 # ruff: noqa: N802 - Twisted's names
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -175,6 +176,30 @@ def test_closed_by_another(reactor: Any, watched: Callable[..., Watched]) -> Non
         each.other.send(b"x")
     reactor.doIteration(1)
     assert 1 == sum(len(each.calls) for each in pair)
+
+
+def test_news_of_a_number_that_another_has_now(reactor: Any, watched: Callable[..., Watched]) -> None:
+    """
+    Who gets the descriptor of one that was closed in the same turn is not told of that one's end.
+    """
+    heir = Watched()
+    old = heir.sock
+
+    def make_way(one: Watched) -> None:
+        gone = next(each for each in pair if each is not one)
+        reactor.removeReader(gone)
+        number = gone.sock.detach()
+        heir.sock = socket.socket(fileno=os.dup2(old.fileno(), number))
+        reactor.addReader(heir)
+
+    pair = [watched(make_way), watched(make_way)]
+    for each in pair:
+        each.other.close()
+    reactor.doIteration(1)
+    reactor.removeReader(heir)
+    old.close()
+    heir.close()
+    assert (1, [], []) == (sum(len(each.calls) for each in pair), heir.calls, heir.why)
 
 
 def test_another_reactor() -> None:

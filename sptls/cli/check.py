@@ -46,9 +46,11 @@ def summary(config: Config) -> str:
     """
     own = sum(domain.certificate is not None for domain in config.domains)
     total = len(config.domains)
+    passed = sum(domain.passthrough is not None for domain in config.domains)
     certificates = f", {own} with a certificate of its own" if own else ""
+    certificates += f", {passed} passed through" if passed else ""
     issuers = ["the internal CA" if acme.directory == INTERNAL_DIRECTORY else acme.directory for acme in config.cas]
-    ca = f", certificates by {', else by '.join(issuers)}" if own < total else ""
+    ca = f", certificates by {', else by '.join(issuers)}" if own + passed < total else ""
     https, http = (", ".join(map(str, addresses)) for addresses in (config.listen.https, config.listen.http))
     served = "".join(f", {word} on {where}" for word, where in (("https", https), ("http", http)) if where)
     return f"fine: {total} domain{'' if total == 1 else 's'}{certificates}{ca}{served}, state in {config.state_dir}"

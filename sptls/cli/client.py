@@ -99,6 +99,13 @@ class DaemonClient:
         asked = ({"names": [name.text for name in few], "now": is_at_once} for few in _few(names))
         return _joined(self._ask("POST", "/renew", body) for body in asked)
 
+    def examine(self, name: HostName) -> dict[str, Any] | None:
+        """
+        Have *name* looked at from where the daemon is; gives what was seen, or None where nothing is looked for.
+        """
+        check = self._ask("POST", "/examine", {"name": name.text}).get("check")
+        return check if isinstance(check, dict) else None
+
     def revoke(self, name: HostName, reason: int) -> str:
         """
         Have *name*'s certificate revoked for *reason* (RFC 5280 §5.3.1); gives why that failed, or "".

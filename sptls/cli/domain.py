@@ -17,6 +17,8 @@ UNDER_WAY: Final = ("issuing", "renewing", "replacing", "waiting")
 AMISS: Final = ("failing", "faulty", "expired")
 # The source of a certificate that the operator brings.
 OWN: Final = "own"
+# That of a name whose connections go to another server untouched.
+PASSED_THROUGH: Final = "passthrough"
 
 
 @attrs.frozen
@@ -26,6 +28,7 @@ class Domain:
 
     *deploy_problem* is why its files for another server are not in place, or why that one does not read them yet.
     *cause*, *who* and *advice* are what the problem means (`certs.diagnosis`); a daemon of an older sptls says none.
+    *dns_changed_at* is when the DNS of a name that failed was seen to have changed, so that it is tried again.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Domain:
     advice: str = ""
     explanation_url: str = ""
     serial: str = ""
+    dns_changed_at: datetime | None = None
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Domain:
@@ -62,7 +66,12 @@ class Domain:
                 _moment(told["next_attempt_at"]),
                 _text(told["problem"]),
                 _text((told.get("deployment") or {}).get("problem")),
-                *(_text(told.get(key)) for key in ("cause", "who", "advice", "explanation_url", "serial")),
+                cause=_text(told.get("cause")),
+                who=_text(told.get("who")),
+                advice=_text(told.get("advice")),
+                explanation_url=_text(told.get("explanation_url")),
+                serial=_text(told.get("serial")),
+                dns_changed_at=_moment(told.get("dns_changed_at")),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not the status of a domain ({type(error).__name__})") from None
@@ -74,12 +83,26 @@ class Domain:
         """
         return self.source == OWN
 
+    @property
+    def is_passed_through(self) -> bool:
+        """
+        Tell whether another server has it, certificate and all.
+        """
+        return self.source == PASSED_THROUGH
+
+    @property
+    def is_ordered(self) -> bool:
+        """
+        Tell whether its certificate is obtained here.
+        """
+        return not (self.is_own or self.is_passed_through)
+
     def needs_no_order(self, now: datetime) -> bool:
         """
-        Tell whether an order now would be one too many: its certificate is the operator's, or valid and not yet due.
+        Tell whether an order now would be one too many: its certificate is not ours, or is valid and not yet due.
         """
         is_due = self.renew_at is not None and self.renew_at <= now
-        return self.is_own or (self.state == "valid" and not is_due)
+        return not self.is_ordered or (self.state == "valid" and not is_due)
 
     def is_fine(self, now: datetime) -> bool:
         """

@@ -5,17 +5,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sptls.cli import wording
-from sptls.cli.client import entries
+from sptls.cli.client import DaemonClient, entries
 from sptls.cli.options import host_name, place, place_options
 from sptls.cli.output import EXIT_FAILED, EXIT_FINE, note, say
 from sptls.cli.status import find
 from sptls.clock import wall_time
 from sptls.config import INTERNAL_DIRECTORY
+from sptls.errors import ControlError, DaemonNotRunning
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,8 @@ def command(name: HostName, as_json: bool, config: Path | None, state_dir: Path 
 
     If something is wrong: its cause in plain words, who must act, what to do, and what the CA said itself.
 
-    The running daemon is asked; where none runs, the store and the configuration are read.
+    The running daemon is asked, and looks at NAME's DNS and at who answers there; if the DNS has changed since NAME
+    failed, it is tried at once. Where no daemon runs, the store and the configuration are read.
 
     \b
     Exit status:
@@ -46,6 +48,8 @@ def command(name: HostName, as_json: bool, config: Path | None, state_dir: Path 
       2  usage or configuration, also a NAME that is not served
     """  # noqa: D301 - click wants the character itself
     where = place(config, state_dir, renew_only=renew_only)
+    # First: what it sees may have the daemon try again, and the status then says so.
+    check = _examined(where, name)
     found = find(where, [name])
     domains, unknown = entries(found.status["domains"])
     if unknown:
@@ -56,10 +60,20 @@ def command(name: HostName, as_json: bool, config: Path | None, state_dir: Path 
     (domain,), (told,) = domains, found.status["domains"]
     if as_json:
         tries = [{"directory": directory, "challenges": kinds} for directory, kinds in orders]
-        say(json.dumps({**told, "cas": [] if domain.is_own else tries}))
+        say(json.dumps({**told, "cas": tries if domain.is_ordered else [], "check": check}))
     else:
-        _show(name, tuple(wording.explanation(domain, orders, now)))
+        _show(name, tuple(wording.explanation(domain, orders, now, check)))
     return EXIT_FINE if domain.is_fine(now) else EXIT_FAILED
+
+
+def _examined(where: Place, name: HostName) -> dict[str, Any] | None:
+    """
+    Give what the daemon sees of *name*, or None; why it can't be asked is told with the status.
+    """
+    try:
+        return DaemonClient(where.state_dir()).examine(name)
+    except (ControlError, DaemonNotRunning):
+        return None
 
 
 def _orders(where: Place) -> Orders:

@@ -39,12 +39,15 @@ def command(
     stored = Stored.at(place(config, state_dir, renew_only=renew_only))
     for damage in stored.loaded.damaged:
         note(damage)
-    wanted = names or stored.names
+    elsewhere = stored.passed_through
+    for name in elsewhere.intersection(names):
+        note(f"{name}: is passed through: its certificate is the other server's, and not here")
+    wanted = names or tuple(name for name in stored.names if name not in elsewhere)
     if not wanted:
         note("there is nothing to export: no domain is configured and nothing is stored; see --config and --state-dir")
         return EXIT_FAILED
     # Each is tried: one that is damaged must not keep the others from a back-up.
-    written = [name for name in wanted if _written(directory.absolute(), name, stored)]
+    written = [name for name in wanted if name not in elsewhere and _written(directory.absolute(), name, stored)]
     say(f"{len(written)} of {len(wanted)} certificates are in {directory}")
     return EXIT_FINE if len(written) == len(wanted) and not stored.loaded.damaged else EXIT_FAILED
 

@@ -129,7 +129,7 @@ class _Watch:
         if self._controls is not None:
             self._settle(self._controls.domains(names))
         elif parts is not None and all(parts.keeping.renewer.takes_care_of(name) for name in names):  # it has started
-            self._controls = DaemonControls(parts.report, parts.keeping.renewer)
+            self._controls = DaemonControls(parts.report, parts.keeping.renewer, parts.keeping.self_check.examine)
             self._settle(self._controls.issue(names))
 
     def _settle(self, statuses: Iterable[DomainStatus]) -> None:

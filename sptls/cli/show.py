@@ -38,6 +38,9 @@ def command(name: HostName, as_pem: bool, config: Path | None, state_dir: Path |
     Exit status: 1 when there is no certificate that can be read.
     """
     stored = Stored.at(place(config, state_dir, renew_only=renew_only))
+    if name in stored.passed_through:
+        note(f"{name}: is passed through: its certificate is the other server's; openssl s_client shows it")
+        return EXIT_FAILED
     try:
         bundle = stored.bundle(name)
     except BadCertificate as error:

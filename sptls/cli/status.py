@@ -128,6 +128,10 @@ def _show(found: Found, domains: Sequence[Domain], now: datetime) -> None:
     for fault in _refused(found.status):
         say(f"the configuration was refused when it was read again, the old one is in force: {wording.plain(fault)}")
     waiting = found.status.get("configuration", {}).get("needs_restart", [])
+    workers = found.status.get("workers", [])
+    missing = [worker for worker in workers if worker.get("state") != "serving"]
+    if missing:
+        say(f"{len(missing)} of {len(workers)} worker processes do not serve; the daemon's log says why")
     if waiting:
         say(f"changed, and waiting for a restart: {', '.join(map(str, waiting))}")
     if domains:

@@ -20,7 +20,7 @@ from sptls.certs.standing import Standing
 from sptls.certs.store_reader import read_store
 from sptls.clock import wall_time
 from sptls.errors import BadCertificate
-from sptls.ops.status import DomainStatus, ordered_status, own_state
+from sptls.ops.status import DomainStatus, ordered_status, own_state, passed_through
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -68,6 +68,14 @@ class Stored:
             return tuple(domain.name for domain in self.config.domains)
         return tuple(sorted({*self.loaded.certificates, *self.loaded.histories}))
 
+    @property
+    def passed_through(self) -> frozenset[HostName]:
+        """
+        Give the domains that another server has, certificate and all.
+        """
+        domains = () if self.config is None else self.config.domains
+        return frozenset(domain.name for domain in domains if domain.passthrough is not None)
+
     def bundle(self, name: HostName) -> CertificateBundle | None:
         """
         Give the certificate of *name*: its own one, or what is stored; None where there is neither.
@@ -86,9 +94,13 @@ class Stored:
         """
         Tell how each of *names* stands *now*.
         """
+        elsewhere = self.passed_through
         for name in names:
             files = self._own.get(name)
-            yield self._ordered(name, now) if files is None else _own_status(files, now)
+            if name in elsewhere:
+                yield passed_through(name)
+            else:
+                yield self._ordered(name, now) if files is None else _own_status(files, now)
 
     def _ordered(self, name: HostName, now: datetime) -> DomainStatus:
         certificate = self.loaded.certificates.get(name)

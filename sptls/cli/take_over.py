@@ -82,9 +82,9 @@ def _target(where: Place, *, is_trial: bool) -> tuple[list[HostName], TakeOver]:
         from sptls.cli.take_over_here import judge_here, take_over_here  # imports all of the daemon
 
         config = where.config()
-        names = [domain.name for domain in config.domains if domain.certificate is None]
+        names = [domain.name for domain in config.domains if domain.is_ordered]
         return names, partial(judge_here, where) if is_trial else partial(take_over_here, config)
-    served = [HostName(domain.name) for domain in domains if not domain.is_own]
+    served = [HostName(domain.name) for domain in domains if domain.is_ordered]
     return served, partial(client.take_over, is_trial=is_trial)
 
 

@@ -4,7 +4,7 @@ Which of the names that certificates were asked for have come to an end, and to 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sptls.cli.domain import Domain
+
+
+_PASSED_THROUGH: Final = "is passed through, nothing is ordered: its certificate is the other server's"
 
 
 @attrs.frozen
@@ -68,13 +71,19 @@ class Tally:
 
     def leave_own(self, domains: Iterable[Domain], now: datetime) -> tuple[Settled, ...]:
         """
-        Settle as failed those of *domains* that bring their own certificate, which is not ours to replace.
+        Settle as failed those of *domains* whose certificate is not ours to replace: the operator's, another server's.
         """
         words = "brings its own certificate, which is yours to renew; valid until"
         return tuple(
-            self._end(Settled(domain.name, is_fine=False, words=f"{words} {wording.validity(domain, now)}"))
+            self._end(
+                Settled(
+                    domain.name,
+                    is_fine=False,
+                    words=_PASSED_THROUGH if domain.is_passed_through else f"{words} {wording.validity(domain, now)}",
+                )
+            )
             for domain in domains
-            if domain.is_own
+            if not domain.is_ordered
         )
 
     def take(self, domains: Iterable[Domain], now: datetime) -> tuple[Settled, ...]:
@@ -119,6 +128,8 @@ def outcome(domain: Domain, now: datetime) -> Settled | None:
 
 
 def _left_alone(domain: Domain, now: datetime) -> Settled:
+    if domain.is_passed_through:
+        return Settled(domain.name, is_fine=True, words=_PASSED_THROUGH)
     words = "brings its own certificate" if domain.is_own else "has a certificate already"
     problem = f"; {wording.plain(domain.problem)}" if domain.problem else ""
     until = wording.validity(domain, now)

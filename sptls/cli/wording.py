@@ -7,13 +7,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sptls.certs.diagnosis import Who
 from sptls.cli.domain import UNDER_WAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sptls.cli.domain import Domain
@@ -23,6 +23,8 @@ _COMMON_NAME: Final = re.compile(r"(?:^|[,+])CN=((?:\\.|[^,+\\])*)")
 _ESCAPED: Final = re.compile(r"\\(.)")
 # C0 and C1 controls: a CA's words must not move the cursor of a terminal, nor begin a line.
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+# What a self-check's verdict says for itself; the others have words.
+_VERDICTS: Final = {"ours": "this proxy answers"}
 _DAY: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
 _MINUTE: Final = timedelta(minutes=1)
@@ -47,6 +49,8 @@ def validity(domain: Domain, now: datetime) -> str:
     """
     Say until when the certificate is valid, and how long that is.
     """
+    if domain.is_passed_through:
+        return "the other server's"
     if domain.not_after is None:
         return "no certificate"
     left = domain.not_after - now
@@ -61,6 +65,12 @@ def next_step(domain: Domain, now: datetime) -> str:
     """
     if domain.is_own:
         return "yours to renew"
+    if domain.is_passed_through:
+        return "the other server's to renew"
+    if domain.dns_changed_at is not None:
+        waits = domain.next_attempt_at is not None and domain.next_attempt_at > now
+        at = f" {_when(domain.next_attempt_at, now)}" if waits and domain.next_attempt_at else ""
+        return f"DNS changed at {domain.dns_changed_at:%Y-%m-%d %H:%M} UTC, trying again{at}"
     if domain.next_attempt_at is not None and domain.next_attempt_at > now:
         return f"attempt {_when(domain.next_attempt_at, now)}"
     if domain.state in UNDER_WAY and domain.state != "waiting":
@@ -90,12 +100,16 @@ def who(domain: Domain) -> str:
 
 
 def explanation(
-    domain: Domain, orders: Iterable[tuple[str, Sequence[str]]], now: datetime
+    domain: Domain,
+    orders: Iterable[tuple[str, Sequence[str]]],
+    now: datetime,
+    check: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[str, str]]:
     """
     Give all that is known of the domain: what each line is about, and what it says.
 
-    *orders* are the CAs that are configured, in their order, with the challenge types that are answered there.
+    *orders* are the CAs that are configured, in their order, with the challenge types that are answered there; *check*
+    is what the daemon saw of it just now, None where it did not look.
     """
     told = (
         ("state", domain.state),
@@ -105,11 +119,31 @@ def explanation(
         ("what to do", domain.advice),
         ("in its own words", domain.problem if domain.problem != domain.cause else ""),
         ("deployment", domain.deploy_problem),
+        *(_seen(check) if check else ()),
         ("next", next_step(domain, now)),
-        *(("will be asked", _order(directory, kinds)) for directory, kinds in orders if not domain.is_own),
+        *(("will be asked", _order(directory, kinds)) for directory, kinds in orders if domain.is_ordered),
         ("the CA explains", domain.explanation_url),
     )
     return ((title, plain(words)) for title, words in told if words)
+
+
+def _seen(check: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """
+    Give what the daemon saw: where the DNS leads, who answers there, and what is wrong with that.
+    """
+    addresses = check.get("addresses")
+    leads = "its DNS gave no answer in time" if addresses is None else f"leads to {_listed(addresses) or 'no address'}"
+    yield "seen from here", leads
+    for answer in check.get("answers", ()):
+        said = _VERDICTS.get(answer.get("verdict"), "") or answer.get("words", "")
+        if said:
+            yield "", f"{answer.get('address')} port {answer.get('port')}: {said}"
+    for finding in check.get("findings", ()):
+        yield "found", f"{finding.get('cause')}; {finding.get('advice')}"
+
+
+def _listed(texts: Iterable[object]) -> str:
+    return ", ".join(map(str, texts))
 
 
 def _certificate(domain: Domain, now: datetime) -> str:

@@ -3,8 +3,11 @@ The calls by which the commands reach a running daemon: HTTP with JSON, on the s
 
 ``GET /status`` is the admin listener's. ``GET /domains?name=…&name=…`` tells of a few names, ``POST /issue`` with
 ``{"names": […]}`` asks for their certificates as well, ``POST /renew`` for others than they have; both answer at once,
-with how each stands. ``POST /revoke`` answers when the CA has, ``POST /import`` when what it brought is stored. What
-can't be done is answered with ``{"error": …}``, or with an entry that has an *error* where only that name is concerned.
+with how each stands. ``POST /examine`` answers when a name was looked at from here, ``POST /revoke`` when the CA has,
+``POST /import`` when what it brought is stored. What can't be done is answered with ``{"error": …}``, or with an entry
+that has an *error* where only that name is concerned.
+``POST /hand-over`` is a successor's, and answered with the channel of `handover`.
+
 Who may connect may do everything; who may is the socket's mode.
 """
 
@@ -16,7 +19,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
+from twisted.internet.interfaces import IUNIXTransport
 from twisted.web import server
+from twisted.web.resource import Resource
 
 from sptls.certs.intake import Outcome
 from sptls.clock import wall_time
@@ -24,10 +29,11 @@ from sptls.errors import BadCertificate, InvalidHostName, SptlsError
 from sptls.names import HostName
 from sptls.ops import interventions
 from sptls.ops.pages import Answer, LatePage, Page, Pages, QuietSite
-from sptls.ops.status import domain_json
+from sptls.ops.status import check_json, domain_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from socket import socket
 
     from twisted.internet.interfaces import IReactorTime
     from twisted.web.http import Request
@@ -36,9 +42,14 @@ if TYPE_CHECKING:
     from sptls.certs.renewer import Renewer
     from sptls.ops.report import Report
     from sptls.ops.status import DomainStatus
+    from sptls.precheck import Check
 
     # What is asked about names, and given of them.
     Ask = Callable[[Iterable[HostName]], Iterable[DomainStatus]]
+    # A look at a name from here.
+    Examine = Callable[[HostName], Awaitable[Check | None]]
+    # Begins a handover, by a version of its protocol, and gives what the successor gets; raises SptlsError.
+    HandOver = Callable[[int], socket]
 
 # So many take a few milliseconds; whoever has more asks again.
 MAX_NAMES: Final = 500
@@ -75,6 +86,11 @@ class Controls(Protocol):
         Have the certificates of *names* replaced, *is_at_once* after failures too, and tell how each stands.
         """
 
+    async def examine(self, name: HostName) -> Check | None:
+        """
+        Give what can be seen of *name* from here, now; None where nothing is looked for. Takes seconds.
+        """
+
     async def revoke(self, name: HostName, reason: int) -> None:
         """
         Have *name*'s certificate revoked for *reason* (RFC 5280 §5.3.1), and replaced.
@@ -94,8 +110,8 @@ class DaemonControls:
     `Controls` of this process's own parts.
     """
 
-    def __init__(self, report: Report, renewer: Renewer) -> None:
-        self._report, self._renewer = report, renewer
+    def __init__(self, report: Report, renewer: Renewer, examine: Examine) -> None:
+        self._report, self._renewer, self._examine = report, renewer, examine
 
     def status(self) -> Iterator[str]:
         """
@@ -128,6 +144,12 @@ class DaemonControls:
             if is_at_once:
                 self._renewer.retry(name)
         return self._report.domains(asked)
+
+    async def examine(self, name: HostName) -> Check | None:
+        """
+        Give what can be seen of *name* from here, now; None where nothing is looked for.
+        """
+        return await self._examine(name)
 
     async def revoke(self, name: HostName, reason: int) -> None:
         """
@@ -177,9 +199,43 @@ class ControlRequest(server.Request):
             self.content.write(data)
 
 
-def control_site(reactor: IReactorTime, controls: Controls) -> server.Site:
+class HandOverPage(Resource):
     """
-    Give the factory for the control socket.
+    The page at which a successor is given the socket that *hand_over* gives.
+    """
+
+    isLeaf = True  # noqa: N815 - Twisted's name
+
+    def __init__(self, hand_over: HandOver) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._hand_over = hand_over
+
+    def render_POST(self, request: Request) -> bytes:  # noqa: N802 - Twisted's name
+        """
+        Send the socket along with the answer's first byte (SCM_RIGHTS, unix(7)).
+        """
+        request.setHeader(b"content-type", b"application/json")
+        try:
+            given = self._hand_over(_version(_body(request)))
+        except CallError as error:
+            request.setResponseCode(error.status)
+            return _json({"error": error.sentence})
+        except SptlsError as error:
+            request.setResponseCode(409)
+            return _json({"error": str(error)})
+        # Whoever gave the socket closes it, when the successor has told that it has it.
+        IUNIXTransport(request.transport).sendFileDescriptor(given.fileno())
+        return _json({"handing_over": True})
+
+
+def control_site(
+    reactor: IReactorTime,
+    controls: Controls,
+    hand_over: HandOver | None = None,
+    is_paused: Callable[[], bool] = lambda: False,
+) -> server.Site:
+    """
+    Give the factory for the control socket. Nothing can be changed while this daemon *is_paused*.
     """
 
     def read(give: Callable[[Request], Answer]) -> Page:
@@ -187,27 +243,35 @@ def control_site(reactor: IReactorTime, controls: Controls) -> server.Site:
 
     def change(give: Callable[[Mapping[str, Any]], Answer]) -> Page:
         refusal = b"this call changes something; use POST\n"
-        return Page(reactor, (b"POST",), refusal, _explained(lambda request: give(_body(request))))
+        return Page(reactor, (b"POST",), refusal, _explained(lambda request: give(changing(request))))
+
+    def changing(request: Request) -> Mapping[str, Any]:
+        if is_paused():
+            raise CallError(503, "another process is taking over from this one; try again in a moment")
+        return _body(request)
 
     def late(give: Callable[[Mapping[str, Any]], Awaitable[Answer]]) -> LatePage:
         async def answer(request: Request) -> Answer:
             try:
-                return await give(_body(request))
+                return await give(changing(request))
             except CallError as error:
                 return Answer(_json({"error": error.sentence}), error.status)
 
         return LatePage(answer)
 
-    pages: dict[bytes, Page | LatePage] = {
+    pages: dict[bytes, Resource] = {
         b"status": read(lambda _request: Answer(controls.status())),
         b"domains": read(lambda request: _told(controls.domains, _queried(request))),
         b"issue": change(lambda body: _told(controls.issue, _listed(body))),
         b"renew": change(
             lambda body: _told(partial(controls.renew, is_at_once=body.get("now") is True), _listed(body))
         ),
+        b"examine": late(lambda body: _examined(controls, body)),
         b"revoke": late(lambda body: _revoked(controls, body)),
         b"import": late(lambda body: _imported(controls, body)),
     }
+    if hand_over is not None:
+        pages[b"hand-over"] = HandOverPage(hand_over)
     return QuietSite(Pages(pages), requestFactory=ControlRequest, timeout=_IDLE_SECONDS, reactor=reactor)  # type: ignore[no-untyped-call]
 
 
@@ -251,6 +315,17 @@ def _entry(text: str, name: HostName | InvalidHostName, found: Mapping[str, Doma
     return domain_json(domain)
 
 
+async def _examined(controls: Controls, body: Mapping[str, Any]) -> Answer:
+    name = body.get("name")
+    if not isinstance(name, str):
+        raise CallError(400, 'the body must hold a name: {"name": "click.example.com"}')
+    try:
+        check = await controls.examine(HostName.parse(name))
+    except InvalidHostName as error:
+        raise CallError(400, str(error)) from None
+    return Answer(_json({"check": None if check is None else check_json(check)}))
+
+
 async def _revoked(controls: Controls, body: Mapping[str, Any]) -> Answer:
     name, reason = body.get("name"), body.get("reason")
     if not isinstance(name, str) or type(reason) is not int:
@@ -279,6 +354,13 @@ async def _take_over(controls: Controls, told: Mapping[str, Any], *, is_trial: b
         return Outcome("refused", str(error))
     except ValueError as error:
         raise CallError(400, str(error)) from None
+
+
+def _version(body: Mapping[str, Any]) -> int:
+    version = body.get("version")
+    if type(version) is not int:
+        raise CallError(400, 'the body must hold the version of the protocol: {"version": 1}')
+    return version
 
 
 def _queried(request: Request) -> list[str]:

@@ -18,19 +18,19 @@ MAX_ADDRESS_BYTES: Final = 107
 
 
 @contextmanager
-def address(state_dir: Path) -> Iterator[str]:
+def address(state_dir: Path, name: str = CONTROL_SOCKET) -> Iterator[str]:
     """
     Give the address of the socket in *state_dir* for as long as the block: its path, or a shorter way to a long one.
 
     Raises:
         OSError: the path is a long one, and the directory can't be opened.
     """
-    path = state_dir / CONTROL_SOCKET
+    path = state_dir / name
     if len(os.fsencode(path)) <= MAX_ADDRESS_BYTES:
         yield str(path)
         return
     descriptor = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{descriptor}/{CONTROL_SOCKET}"
+        yield f"/proc/self/fd/{descriptor}/{name}"
     finally:
         os.close(descriptor)

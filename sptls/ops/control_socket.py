@@ -2,7 +2,8 @@
 The Unix socket in the state directory by which commands reach the daemon.
 
 It is its owner's alone from the first moment on, whatever the umask. The state directory's lock is held while it is
-made and removed, so a socket that is there already belongs to nobody. That it can't be made never keeps a daemon from
+made and removed, so a socket that is there already belongs to nobody, or to the process that this one took over from:
+it is replaced in one step, and is not removed by who had it before. That it can't be made never keeps a daemon from
 serving.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import tcp, unix
 from twisted.internet.error import CannotListenError
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
+# Where it is made; then it takes the place of the one before.
+_NEW: Final = f"{CONTROL_SOCKET}.new"
+
 
 class ControlSocket:
     """
@@ -35,19 +39,27 @@ class ControlSocket:
 
     def __init__(self, reactor: Any, state_dir: Path, site: Site) -> None:
         self._reactor, self._state_dir, self._site = reactor, state_dir, site
-        self._port: unix.Port | None = None
+        self._port: _PrivatePort | None = None
         self._ending = ExitStack()
 
     def start(self) -> None:
         """
-        Listen, in the place of a socket that a killed process left; what keeps it from that is logged.
+        Listen, in the place of a socket that another process left; what keeps it from that is logged.
         """
         try:
             where = self._ending.enter_context(address(self._state_dir))
+            new = self._ending.enter_context(address(self._state_dir, _NEW))
             with suppress(FileNotFoundError):
-                os.unlink(where)
-            port = _PrivatePort(os.fsencode(where), self._site, mode=PRIVATE_MODE, reactor=self._reactor)
+                os.unlink(new)
+            port = _PrivatePort(os.fsencode(new), self._site, self._reactor)
             port.startListening()
+            try:
+                port.move(os.fsencode(where))
+            except OSError:
+                os.unlink(new)
+                port.is_left = True
+                port.stopListening()  # type: ignore[no-untyped-call]
+                raise
         except (OSError, CannotListenError) as error:
             self._ending.close()
             cause = error.socketError if isinstance(error, CannotListenError) else error
@@ -60,20 +72,42 @@ class ControlSocket:
         else:
             self._port = port
 
+    def answer_by(self, site: Site) -> None:
+        """
+        Have *site* answer who connects from now on.
+        """
+        self._site = site
+        if self._port is not None:
+            self._port.factory = site  # type: ignore[assignment] # as when it was made
+
+    def leave(self) -> None:
+        """
+        Let the socket stay where it is in the end: another process replaces it.
+        """
+        if self._port is not None:
+            self._port.is_left = True
+
     async def stop(self) -> None:
         """
         Listen no more, and remove the socket; fine when it never listened.
         """
         port, self._port = self._port, None
         if port is not None:
-            await port.stopListening()
+            await port.stopListening()  # type: ignore[no-untyped-call]
         self._ending.close()
 
 
 class _PrivatePort(unix.Port):
     """
     A port whose socket nobody else may connect to, not even before Twisted sets its mode.
+
+    In the end the socket is removed, unless it *is_left*.
     """
+
+    def __init__(self, path: bytes, site: Site, reactor: Any) -> None:
+        super().__init__(path, site, mode=PRIVATE_MODE, reactor=reactor)
+        self._path, self.is_left = path, False
+        self._placed: os.stat_result | None = None
 
     def createInternetSocket(self) -> socket.socket:  # noqa: N802 - Twisted's name
         """
@@ -94,11 +128,24 @@ class _PrivatePort(unix.Port):
             self._made.close()
             raise
 
+    def move(self, to: bytes) -> None:
+        """
+        Rename the socket, in the place of whatever file is there.
+        """
+        os.rename(self._path, to)
+        self._path, self._placed = to, os.stat(to)
+
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
         """
-        Close and remove the socket.
+        Close the socket, and remove it; Twisted's own would remove what is where it was made, whosever it is.
         """
-        try:
-            super().connectionLost(reason)  # type: ignore[no-untyped-call]
-        except FileNotFoundError:  # somebody removed it, and Twisted's own stops there
-            tcp.Port.connectionLost(self, reason)
+        with suppress(FileNotFoundError):  # somebody removed it
+            if not self.is_left and self._is_there():
+                os.unlink(self._path)
+        tcp.Port.connectionLost(self, reason)
+
+    def _is_there(self) -> bool:
+        """
+        Tell whether no other process has put its own in the place.
+        """
+        return self._placed is None or os.path.samestat(self._placed, os.stat(self._path))

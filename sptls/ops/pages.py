@@ -191,7 +191,7 @@ class Pages(Resource):
     Several pages by their paths; what is not one of them is not found (Twisted's own answer for that is deprecated).
     """
 
-    def __init__(self, pages: Mapping[bytes, Page | LatePage]) -> None:
+    def __init__(self, pages: Mapping[bytes, Resource]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         for path, page in pages.items():
             self.putChild(path, page)

@@ -5,16 +5,16 @@ Gathers what the parts know into the values of `status`.
 from __future__ import annotations
 
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from sptls.ops.status import (
     DomainStatus,
     Reading,
-    http_json,
     ordered_status,
     own_state,
+    passed_through,
     reading_json,
     status_text,
 )
@@ -29,11 +29,31 @@ if TYPE_CHECKING:
     from sptls.config import Config
     from sptls.deploy.plan import DeployState
     from sptls.names import HostName
-    from sptls.proxy.access_log import AccessLog
-    from sptls.proxy.gateway import Gateway
-    from sptls.proxy.upstream import Upstreams
+    from sptls.ops.traffic import Traffic
     from sptls.tls.served import ServedCertificates
-    from sptls.tls.server import TlsServer
+
+
+class Reported(Protocol):
+    """
+    What faces the clients, as far as it is reported.
+    """
+
+    @property
+    def is_serving(self) -> bool:
+        """
+        Tell whether new clients are welcome.
+        """
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """
+        Give what is said of each worker process; nothing where there is one process for all.
+        """
+
+    def traffic(self) -> Traffic:
+        """
+        Give what was counted.
+        """
 
 
 class Report:
@@ -47,19 +67,23 @@ class Report:
         renewer: Renewer,
         served: ServedCertificates,
         own: OwnCertificates,
-        tls: TlsServer,
-        gateway: Gateway,
-        upstreams: Upstreams,
-        access_log: AccessLog,
+        front: Reported,
         wall_clock: WallClock,
         deploy_state: Callable[[HostName], DeployState | None],
     ) -> None:
         self.config = config
-        self._renewer, self._served, self.own, self._tls = renewer, served, own, tls
-        self._gateway, self._upstreams, self._access_log = gateway, upstreams, access_log
+        self._renewer, self._served, self.own, self._front = renewer, served, own, front
         self._wall_clock, self._deploy_state = wall_clock, deploy_state
         self._started_at: datetime = wall_clock()
         self._reading = Reading(self._started_at)
+
+    def go_over(
+        self, renewer: Renewer, served: ServedCertificates, deploy_state: Callable[[HostName], DeployState | None]
+    ) -> None:
+        """
+        Ask these from now on, which have taken the places of others.
+        """
+        self._renewer, self._served, self._deploy_state = renewer, served, deploy_state
 
     def was_read(self, reading: Reading) -> None:
         """
@@ -71,18 +95,14 @@ class Report:
         """
         Give the whole status as JSON, in pieces that are made as they are asked for.
         """
-        counters = self._gateway.counters
         return status_text(
             version=metadata.version("sptls"),
-            serving=not self._gateway.finishing,
+            serving=self._front.is_serving,
             started_at=self._started_at,
             domains=self.domains(domain.name for domain in self.config.domains),
             configuration=reading_json(self._reading),
-            connections={"open": len(self._gateway.connections)},
-            tls=attrs.asdict(self._tls.counts),
-            http=http_json(counters),
-            upstreams=[attrs.asdict(origin) for origin in self._upstreams.status()],
-            access_log={"dropped_lines": self._access_log.dropped_lines},
+            **self._front.traffic().sections,
+            workers=self._front.rows,
         )
 
     def domains(self, names: Iterable[HostName]) -> Iterator[DomainStatus]:
@@ -102,3 +122,5 @@ class Report:
             if state_of is not None:
                 status = ordered_status(name, state_of, self._served.bundle_for(name), directories)
                 yield attrs.evolve(status, deployment=self._deploy_state(name))
+            elif self._served.passthrough_for(name) is not None:
+                yield passed_through(name)

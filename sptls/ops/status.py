@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sptls.certs.standing import NameState
     from sptls.deploy.plan import DeployState
     from sptls.names import HostName
+    from sptls.precheck import Check
     from sptls.proxy.counters import Counters
 
 
@@ -31,9 +32,11 @@ class DomainStatus:
     One domain: its *state* in a word, the certificate that is served (None: none), and what comes next.
 
     *source* is where that certificate came from (without one: where it is to come from): an ACME directory's URL,
-    "internal", or "own". *problem* is the last failure or fault, "" when all is well. *deployment* tells of its files
-    for another server, where there are any. *diagnosis* says what the problem of an order means.
+    "internal", "own", or "passthrough", where it is another server's and not known here. *problem* is the last failure
+    or fault, "" when all is well. *deployment* tells of its files for another server, where there are any. *diagnosis*
+    says what the problem of an order means.
     *explanation_url* is where the CA explains when it wants the certificate renewed, "" where it does not.
+    *dns_changed_at* is when the DNS of a name that failed was seen to have changed, so that it is tried again.
     """
 
     name: str
@@ -46,6 +49,7 @@ class DomainStatus:
     deployment: DeployState | None = None
     diagnosis: Diagnosis | None = None
     explanation_url: str = ""
+    dns_changed_at: datetime | None = None
 
 
 @attrs.frozen
@@ -79,6 +83,13 @@ def own_state(bundle: CertificateBundle, faults: tuple[str, ...], now: datetime)
     return "faulty" if faults else "valid"
 
 
+def passed_through(name: HostName) -> DomainStatus:
+    """
+    Give the status of a *name* that another server has, certificate and all.
+    """
+    return DomainStatus(name.text, "passed through", "passthrough")
+
+
 def ordered_state(state: str, source: str, directories: Container[str]) -> str:
     """
     Give the word for an ordered certificate, of which the renewer says *state*.
@@ -107,6 +118,7 @@ def ordered_status(
         state.last_error,
         diagnosis=state.diagnosis,
         explanation_url=state.explanation_url,
+        dns_changed_at=state.dns_changed_at,
     )
 
 
@@ -145,7 +157,31 @@ def domain_json(domain: DomainStatus) -> dict[str, Any]:
         "who": diagnosis.who.value if diagnosis else None,
         "advice": diagnosis.advice if diagnosis else None,
         "explanation_url": domain.explanation_url or None,
+        "dns_changed_at": _moment(domain.dns_changed_at),
         "deployment": None if domain.deployment is None else deployment_json(domain.deployment),
+    }
+
+
+def check_json(check: Check) -> dict[str, Any]:
+    """
+    Give what a self-check of a domain saw: where its DNS leads, who answers there, and what is wrong with that.
+    """
+    return {
+        "addresses": None if check.seen is None else list(check.seen.addresses),
+        "answers": [
+            {"address": one.address, "port": one.port, "verdict": one.verdict, "words": one.words}
+            for one in check.reached
+        ],
+        "findings": [
+            {
+                "code": one.diagnosis.code,
+                "cause": one.diagnosis.cause,
+                "who": one.diagnosis.who.value,
+                "advice": one.diagnosis.advice,
+                "is_fatal": one.is_fatal,
+            }
+            for one in check.findings
+        ],
     }
 
 

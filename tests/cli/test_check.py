@@ -114,3 +114,12 @@ def test_no_configuration_is_a_usage_error(sptls: Command) -> None:
     """
     ran = sptls("check")
     assert (2, True) == (ran.status, "SPTLS_CONFIG" in ran.err)
+
+
+def test_domains_that_are_passed_through_are_counted(sptls: Command, site: Site) -> None:
+    """
+    They need no CA.
+    """
+    ran = sptls("check", "--config", site.write('{name = "passed.example", passthrough = "192.0.2.1:443"}'))
+    assert (0, False) == (ran.status, "certificates by" in ran.out)
+    assert "fine: 1 domain, 1 passed through, https on " in ran.out

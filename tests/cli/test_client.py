@@ -17,6 +17,7 @@ from sptls.cli.client import DaemonClient, entries, holder
 from sptls.cli.domain import Domain
 from sptls.errors import ControlError, DaemonNotRunning, NotRevocable
 from sptls.names import HostName
+from sptls.precheck import Check
 from tests.certs.stored import open_directory, read_only, stored
 from tests.cli.daemon import answering, listening
 from tests.ops.web import FakeControls, issuing, valid
@@ -209,6 +210,17 @@ def test_outcome_of_another_version_is_said_to_be_that(tmp_path: Path, outcomes:
 
     with listening(tmp_path, send), pytest.raises(ControlError, match="another version"):
         list(DaemonClient(tmp_path).take_over(_offers("a.example"), is_trial=False))
+
+
+def test_name_is_examined_where_something_is_looked_for(tmp_path: Path) -> None:
+    """
+    What the daemon saw is given as it came.
+    """
+    controls = FakeControls(valid("a.example"))
+    with answering(tmp_path, controls):
+        assert None is DaemonClient(tmp_path).examine(A)
+        controls.check = Check()
+        assert {"addresses": None, "answers": [], "findings": []} == DaemonClient(tmp_path).examine(A)
 
 
 def test_revocation_is_done_or_its_problem_told(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sptls.certs.bundle import CertificateBundle
 from sptls.certs.diagnosis import Diagnosis, Who
 from sptls.cli.domain import Domain
 from sptls.names import HostName
-from sptls.ops.status import DomainStatus, domain_json
+from sptls.ops.status import DomainStatus, domain_json, passed_through
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 LATER = NOW + timedelta(days=60)
@@ -124,3 +124,12 @@ def test_order_is_needed_by_what_is_missing_failing_or_due(
     A valid certificate that is not due is left alone, and so is the operator's own.
     """
     assert expected == Domain("a.example", state, source, renew_at=renew_at).needs_no_order(NOW)
+
+
+def test_another_servers_domain_needs_no_order() -> None:
+    """
+    And nobody needs to look.
+    """
+    domain = Domain.of(domain_json(passed_through(HostName("passed.example"))))
+    assert (True, False, False) == (domain.is_passed_through, domain.is_own, domain.is_ordered)
+    assert (True, True) == (domain.needs_no_order(NOW), domain.is_fine(NOW))

@@ -10,9 +10,12 @@ from datetime import timedelta
 import attrs
 
 from sptls.certs.diagnose import diagnose
+from sptls.certs.precheck_rules import Answer, Seen
+from sptls.certs.reach_rules import HTTP_01, Reached, findings
 from sptls.certs.records import History
 from sptls.clock import wall_time
 from sptls.errors import AcmeProblem, ValidationFailed
+from sptls.precheck import Check
 from tests.cli.conftest import Command, Site
 from tests.cli.daemon import answering
 from tests.ops.web import FakeControls, failing, valid
@@ -38,6 +41,27 @@ def test_failing_domain_is_explained(sptls: Command, site: Site) -> None:
     assert "NXDOMAIN looking up A" in told["in its own words"]
     assert told["next"].startswith("attempt ")
     assert "https://ca.example/dir by tls-alpn-01, then http-01" == told["will be asked"]
+
+
+def test_what_the_daemon_sees_is_told(sptls: Command, site: Site) -> None:
+    """
+    Where the DNS leads, who answers there, what is wrong with that; in JSON as it came.
+    """
+    reached = (Reached("192.0.2.1", HTTP_01, "ours"), Reached("2001:db8::1", HTTP_01, "wrong", "status 404"))
+    controls = FakeControls(failing("a.example"))
+    seen = Seen(Answer(addresses=("192.0.2.1",)), Answer(addresses=("2001:db8::1",)))
+    controls.check = Check(seen, reached, findings(reached))
+    with answering(site.state, controls):
+        told = sptls("explain", "--state-dir", site.state, "a.example").out
+        as_json = json.loads(sptls("explain", "--json", "--state-dir", site.state, "a.example").out)
+    for words in (
+        "leads to 2001:db8::1, 192.0.2.1",
+        "192.0.2.1 port 80: this proxy answers",
+        "2001:db8::1 port 80: status 404",
+        "AAAA 2001:db8::1 answers as another server",
+    ):
+        assert words in told
+    assert "wrong-server-ipv6" == as_json["check"]["findings"][0]["code"]
 
 
 def test_valid_domain_is_fine(sptls: Command, site: Site) -> None:

@@ -169,3 +169,18 @@ def test_nothing_to_export_is_no_success(sptls: Command, site: Site, tmp_path: P
     ran = sptls("export", "--state-dir", tmp_path / "elsewhere", site.directory / "out")
     assert (1, "") == (ran.status, ran.out)
     assert "nothing to export" in ran.err
+
+
+def test_another_servers_certificate_is_not_missing(sptls: Command, site: Site) -> None:
+    """
+    It is left out of all; asked for by name, it is said.
+    """
+    site.put("a.example")
+    out, config = (
+        site.directory / "out",
+        site.write("a.example", '{name = "passed.example", passthrough = "192.0.2.1:443"}'),
+    )
+    ran = sptls("export", "--config", config, out)
+    assert (0, ["a.example"]) == (ran.status, [path.name for path in out.iterdir() if not path.name.startswith(".")])
+    ran = sptls("export", "--config", config, out, "passed.example")
+    assert (1, True) == (ran.status, "passed.example: is passed through" in ran.err)

@@ -94,3 +94,13 @@ def test_chain_is_told_to_its_end(sptls: Command, site: Site) -> None:
     out = sptls("show", "--state-dir", site.state, "a.example").out
     numbers = [line.split()[0] for line in out.partition("Certificate chain\n")[2].splitlines() if " s:" in line]
     assert [str(number) for number in range(len(bundle.chain))] == numbers
+
+
+def test_another_servers_certificate_is_not_here(sptls: Command, site: Site) -> None:
+    """
+    And who shows it is said.
+    """
+    ran = sptls(
+        "show", "--config", site.write('{name = "passed.example", passthrough = "192.0.2.1:443"}'), "passed.example"
+    )
+    assert (1, True) == (ran.status, "is passed through: its certificate is the other server's" in ran.err)

@@ -106,6 +106,20 @@ def test_refused_configuration_is_told_and_not_fine(sptls: Command, site: Site) 
     assert "waiting for a restart: listen.https, log\n" in ran.out
 
 
+def test_workers_that_do_not_serve_are_told(sptls: Command, site: Site) -> None:
+    """
+    The others do; nothing is said where all serve.
+    """
+    controls = FakeControls(valid("a.example"))
+    controls.workers = [{"state": "serving"}, {"state": "ended"}]
+    with answering(site.state, controls):
+        told = sptls("status", "--state-dir", site.state).out
+        controls.workers = [{"state": "serving"}] * 2
+        silent = sptls("status", "--state-dir", site.state).out
+    assert "1 of 2 worker processes do not serve; the daemon's log says why\n" in told
+    assert "worker" not in silent
+
+
 def test_daemon_that_is_ending_says_so(sptls: Command, site: Site) -> None:
     """
     It drains.

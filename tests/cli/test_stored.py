@@ -116,3 +116,16 @@ def test_places_of_own_files_are_the_configurations(site: Site) -> None:
     """
     config = place(site.write("a.example", site.bring("own.example")), None).config()
     assert ["domains[1]"] == [files.place for files in own_files(config)]
+
+
+def test_another_servers_domain_has_no_certificate_here(site: Site) -> None:
+    """
+    Also where one is stored of the time before.
+    """
+    site.put("passed.example")
+    stored, name = (
+        _stored(site, site.write("a.example", '{name = "passed.example", passthrough = "192.0.2.1:443"}')),
+        HostName("passed.example"),
+    )
+    assert (frozenset({name}), "passed through") == (stored.passed_through, _status(stored, name).state)
+    assert frozenset() == _stored(site, None).passed_through

@@ -151,3 +151,14 @@ def test_giving_up_settles_the_rest_as_failed() -> None:
     assert ["b.example: gone"] == _words(tally.give_up("gone", but=[ISSUING]))
     assert ["a.example: no outcome"] == _words(tally.give_up("no outcome"))
     assert ((), 2) == (tally.names, tally.failed)
+
+
+def test_another_servers_certificate_is_not_ours_to_order_or_replace() -> None:
+    """
+    Where one is to be there, there is; where another was asked for, there will be none.
+    """
+    domain = attrs.evolve(ISSUING, state="passed through", source="passthrough")
+    words = "a.example: is passed through, nothing is ordered: its certificate is the other server's"
+    issue, renew = Tally(["a.example"]), Tally(["a.example"])
+    assert ([words], 0) == (_words(issue.begin([domain], NOW)), issue.failed)
+    assert ([words], 1) == (_words(renew.leave_own([domain], NOW)), renew.failed)

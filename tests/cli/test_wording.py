@@ -87,6 +87,11 @@ def test_validity_counts_what_is_left(left: timedelta | None, expected: str) -> 
             "attempt 2026-11-24 12:05 UTC (in 5 minutes)",
         ),
         ({"state": "failing", "next_attempt_at": NOW}, "order is due"),
+        ({"state": "issuing", "dns_changed_at": NOW}, "DNS changed at 2026-11-24 12:00 UTC, trying again"),
+        (
+            {"state": "failing", "dns_changed_at": NOW, "next_attempt_at": NOW + timedelta(minutes=5)},
+            "DNS changed at 2026-11-24 12:00 UTC, trying again 2026-11-24 12:05 UTC (in 5 minutes)",
+        ),
     ],
 )
 def test_next_step_is_what_comes_first(more: dict[str, Any], expected: str) -> None:
@@ -136,6 +141,38 @@ def test_explanation_holds_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(
+    ("check", "expected"),
+    [
+        ({"addresses": None}, ["its DNS gave no answer in time"]),
+        ({"addresses": []}, ["leads to no address"]),
+        (
+            {
+                "addresses": ["192.0.2.1", "192.0.2.2"],
+                "answers": [
+                    {"address": "192.0.2.1", "port": 80, "verdict": "ours", "words": ""},
+                    {"address": "192.0.2.2", "port": 80, "verdict": "wrong", "words": "status 404"},
+                    {"address": "192.0.2.3", "port": 80, "verdict": "unasked", "words": ""},
+                ],
+                "findings": [{"cause": "another server", "advice": "point it here"}],
+            },
+            [
+                "leads to 192.0.2.1, 192.0.2.2",
+                "192.0.2.1 port 80: this proxy answers",
+                "192.0.2.2 port 80: status 404",
+                "another server; point it here",
+            ],
+        ),
+    ],
+)
+def test_what_was_seen_is_told(check: dict[str, Any], expected: list[str]) -> None:
+    """
+    Of what was not asked nothing.
+    """
+    told = wording.explanation(_domain(), (), NOW, check)
+    assert expected == [words for title, words in told if title in {"seen from here", "", "found"}]
+
+
+@pytest.mark.parametrize(
     ("states", "expected"),
     [
         ([], "0 domains"),
@@ -158,3 +195,14 @@ def test_no_text_moves_a_terminals_cursor(text: str) -> None:
     cleaned = wording.plain(text)
     assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in cleaned)
     assert text.strip() == cleaned or any(not character.isprintable() or character in "\r\n" for character in text)
+
+
+def test_another_servers_domain_is_told_as_such() -> None:
+    """
+    Its certificate is not missing, and no CA will be asked for one.
+    """
+    domain = _domain(state="passed through", source="passthrough")
+    assert "the other server's" == wording.validity(domain, NOW)
+    assert "the other server's to renew" == wording.next_step(domain, NOW)
+    titles = [title for title, _ in wording.explanation(domain, [("https://ca.example", ["http-01"])], NOW)]
+    assert "will be asked" not in titles

@@ -16,7 +16,7 @@ from sptls.config import STATE_DIR, ListenConfig
 from sptls.config_load import Overrides
 from sptls.config_source import ConfigSource
 from sptls.demo import pebble, stack
-from sptls.parts import DRAIN_SECONDS
+from sptls.serving import DRAIN_SECONDS
 from sptls.tap import Options
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sptls.parts import DRAIN_SECONDS
+from sptls.config import ListenConfig
+from sptls.serving import DRAIN_SECONDS
 from sptls.tap import EXIT_CONFIGURATION, Options
+from sptls.tls.sockets import BACKLOG, DEFER_ACCEPT_SECONDS
 
 ROOT = Path(__file__).parents[2]
 UNITS = [ROOT / "contrib/sptls.service", ROOT / "contrib/sptls-renew.service"]
@@ -85,6 +87,29 @@ def test_lets_libffi_write_code(unit: Path) -> None:
     No unit forbids memory that is written and executed: pyOpenSSL's callbacks need it.
     """
     assert "MemoryDenyWriteExecute" not in settings(unit)
+
+
+@needs_systemd
+def test_systemd_takes_the_sockets(tmp_path: Path) -> None:
+    """
+    No fault is found with the socket unit by systemd, beside the service that it starts.
+    """
+    for name in ("sptls.service", "sptls.socket"):
+        (tmp_path / name).write_text((ROOT / "contrib" / name).read_text().replace(INSTALLED, sys.executable))
+    command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "sptls.socket")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+def test_sockets_are_made_as_the_daemons_own() -> None:
+    """
+    They are at the addresses that the configuration has by default, with the options of `tls.sockets`.
+    """
+    found = settings(ROOT / "contrib/sptls.socket")
+    listen = ListenConfig()
+    assert [str(one.port) for one in (*listen.https, *listen.http)] == found["ListenStream"]
+    assert (["both"], ["yes"]) == (found["BindIPv6Only"], found["NoDelay"])
+    assert ([str(BACKLOG)], [str(DEFER_ACCEPT_SECONDS)]) == (found["Backlog"], found["DeferAcceptSec"])
 
 
 def test_logrotate_takes_it(tmp_path: Path) -> None:

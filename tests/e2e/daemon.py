@@ -136,7 +136,7 @@ class Launcher:
         """
         return self.directory / "state"
 
-    def write(self, *, domains: str, acme: str, upstream: str = "", more: str = "") -> Path:
+    def write(self, *, domains: str, acme: str, upstream: str = "", more: str = "", listen: str = "") -> Path:
         """
         Write the configuration file: the *domains* array or tables, and the lines of the sections.
         """
@@ -145,7 +145,7 @@ class Launcher:
         path.write_text(
             f'state_dir = "{self.state}"\n{top}\n[listen]\nhttps = ["127.0.0.1:{self.https}"]\n'
             f'http = ["127.0.0.1:{self.http}"]\nadmin = "127.0.0.1:{self.admin}"\n'
-            f"[acme]\n{acme}\n[upstream]\n{upstream}\n{more}\n{tables}\n"
+            f"{listen}\n[acme]\n{acme}\n[upstream]\n{upstream}\n{more}\n{tables}\n"
         )
         return path
 
@@ -155,19 +155,26 @@ class Launcher:
         """
         return [TWISTD, *twistd, "--pidfile=", "sptls", "--config", str(self.directory / "sptls.toml"), *more]
 
-    def spawn(self, *more: str, twistd: tuple[str, ...] = ("-n",)) -> Daemon:
+    def spawn(
+        self,
+        *more: str,
+        twistd: tuple[str, ...] = ("-n",),
+        before: tuple[str, ...] = (),
+        pass_fds: tuple[int, ...] = (),
+    ) -> Daemon:
         """
-        Start the daemon and give it at once.
+        Start the daemon and give it at once; the words *before* its command are a program that becomes it.
         """
         log_path = self.directory / "log"
         with log_path.open("ab") as log:
             process = subprocess.Popen(
-                self.arguments(*more, twistd=twistd),
+                [*before, *self.arguments(*more, twistd=twistd)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
                 env={**os.environ, **self.environment},
+                pass_fds=pass_fds,
             )
         return Daemon(process, log_path, self.https, self.http, self.admin, self.state)
 

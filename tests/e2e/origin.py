@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import random
+import select
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,8 +54,10 @@ class Origin:
     The running origin: where it listens, the CA to trust, what it received.
     """
 
-    def __init__(self, directory: Path, port: int = 0) -> None:
-        self.authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    def __init__(
+        self, directory: Path, port: int = 0, host: str = "127.0.0.1", authority: trustme.CA | None = None
+    ) -> None:
+        self.authority = authority or trustme.CA(key_type=trustme.KeyType.ECDSA)
         issued = self.authority.issue_cert("localhost", "127.0.0.1", key_type=trustme.KeyType.ECDSA)
         self.trust = directory / "origin-ca.pem"
         self.authority.cert_pem.write_to_path(str(self.trust))
@@ -62,7 +67,7 @@ class Origin:
         self.connections = 0
         self.open_sockets: set[socket.socket] = set()
         self.stall = threading.Event()  # set: whoever waits in /hang goes on
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
+        self._listener = socket.create_server((host, port), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -246,6 +251,41 @@ class Origin:
         """
         self.stall.wait(60)
         return self.answer_f(connection, received)
+
+
+class FickleOrigin(Origin):
+    """
+    An origin that ends connections at random once they have had an answer, as services and balancers do.
+
+    Right after an answer, a moment later, or when the next request has come and before a byte of its answer; by FIN
+    or by RST. *dropped* counts the requests that were thrown away so.
+    """
+
+    def __init__(self, directory: Path, seed: int = 1) -> None:
+        self._chance = random.Random(seed)  # noqa: S311 - a dice, not a key
+        self.closed = self.dropped = 0
+        super().__init__(directory)
+
+    def _exchanges(self, connection: ssl.SSLSocket, number: int) -> None:
+        # RST throws away what Nagle's algorithm holds back: an answer behind the session tickets.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        reader = connection.makefile("rb")
+        answered = False
+        while _read_head(reader.readline):
+            if answered and self._chance.random() < 0.2:
+                self.dropped += 1
+                break
+            self.answer_q(connection, Received(b"GET ", b"", number))
+            answered = True
+            fate = self._chance.random()
+            if fate < 0.2:
+                if fate < 0.1:
+                    # Also in the middle of a request that comes meanwhile, and is never read.
+                    select.select([], [], [], self._chance.uniform(0, 0.005))
+                break
+        self.closed += 1
+        if self._chance.random() < 0.5:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _read_head(readline: Callable[[int], bytes]) -> bytes:

@@ -24,6 +24,8 @@ from tests.e2e.origin import GIF, LANDING, Origin
 from tests.e2e.test_proxy import ODD_TARGETS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import trustme
 
 pytestmark = pytest.mark.e2e
@@ -50,7 +52,7 @@ class Client:
         self.fields: dict[int, dict[bytes, bytes]] = {}
         self.content: dict[int, bytes] = {}
         self.over: set[int] = set()
-        self.broken: set[int] = set()
+        self.broken: dict[int, int] = {}
         self.end: int | None = None
 
     def __enter__(self) -> Self:
@@ -81,6 +83,7 @@ class Client:
         """
         Send what there is to send, and take what comes.
         """
+        assert self.end is None, f"the connection ended ({self.end}); answered {sorted(self.over)}"
         self.socket.sendall(self.h2.data_to_send())
         received = self.socket.recv(65536)
         if not received and self.end is None:
@@ -93,8 +96,9 @@ class Client:
         """
         Wait for the answer on *stream_id*; give status and content.
         """
-        while stream_id not in self.over and self.end is None:
+        while stream_id not in self.over:
             self.receive()
+        assert stream_id in self.fields, f"stream {stream_id} was reset ({self.broken.get(stream_id)}) unanswered"
         return int(self.fields[stream_id][b":status"]), self.content.get(stream_id, b"")
 
     def _take(self, event: Any) -> None:
@@ -107,7 +111,7 @@ class Client:
             self.over.add(event.stream_id)
         elif isinstance(event, StreamReset):
             self.over.add(event.stream_id)
-            self.broken.add(event.stream_id)
+            self.broken[event.stream_id] = int(event.error_code)
         elif isinstance(event, ConnectionTerminated):
             self.end = int(event.error_code)
 
@@ -147,12 +151,27 @@ def test_a_hundred_requests_at_a_time(daemon: Daemon, authority: trustme.CA) -> 
         assert [(200, b"number %d" % at) for at in range(100)] == [client.answer(stream_id) for stream_id in asked]
 
 
-def test_large_content_goes_both_ways(daemon: Daemon, authority: trustme.CA) -> None:
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA, tracking: Origin) -> Iterator[Daemon]:
+    """
+    Give a daemon with the deadlines that it has by itself: megabytes take their time on a busy machine.
+    """
+    launcher = Launcher(tmp_path_factory.mktemp("patient"))
+    launcher.write(
+        domains=own_domain(authority, launcher.directory, CLICK),
+        acme='directory = "internal"',
+        upstream=tracking.configuration,
+    )
+    with launcher.running() as running:
+        yield running
+
+
+def test_large_content_goes_both_ways(patient: Daemon, authority: trustme.CA) -> None:
     """
     Many times what the windows have, with and without a length, while a small request is answered in between.
     """
     content = bytes(at % 251 for at in range(1_000_000))
-    with Client(daemon.https, authority) as client:
+    with Client(patient.https, authority) as client:
         large = client.ask(b"/bytes/3000000")
         known = client.ask(b"/echo", (b"content-length", b"1000000"), method=b"POST", content=content)
         small = client.ask(b"/q/x")

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, BinaryIO
 
 import attrs
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.e2e.ca import certificate
+from tests.e2e.daemon import connect
 
 if TYPE_CHECKING:
     import ssl
@@ -38,6 +41,27 @@ class Traffic:
         Give the public keys of what was served.
         """
         return {public_key(one) for one in self.served.values()}
+
+
+def clicks(port: int, name: str, context: ssl.SSLContext, count: int, clients: int = 4) -> Counter[int]:
+    """
+    Ask *count* times, in order on each of so many kept connections at once; give how often which status was answered.
+    """
+
+    def client() -> Counter[int]:
+        with connect(port, name, context) as connection, connection.makefile("rb") as reader:
+            return Counter(_ask(connection, reader, name) for _ in range(count // clients))
+
+    with ThreadPoolExecutor(clients) as pool:
+        return sum((done.result() for done in [pool.submit(client) for _ in range(clients)]), Counter())
+
+
+def _ask(connection: ssl.SSLSocket, reader: BinaryIO, name: str) -> int:
+    connection.sendall(f"GET /q/x HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+    status = int(reader.readline().split(b" ")[1])
+    fields = dict(line.lower().split(b": ", 1) for line in iter(reader.readline, b"\r\n"))
+    reader.read(int(fields[b"content-length"]))
+    return status
 
 
 def public_key(issued: x509.Certificate) -> bytes:

@@ -5,21 +5,27 @@ Tests for `sptls.ops.control`, through twisted.web in memory.
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.interfaces import IUNIXTransport
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from zope.interface import implementer
 
 from sptls.certs.intake import Offer
 from sptls.certs.records import Loaded
 from sptls.config import AcmeConfig, Config, DomainConfig
-from sptls.errors import NotRevocable
+from sptls.errors import NotRevocable, SptlsError
 from sptls.names import HostName
 from sptls.ops.control import MAX_BODY_BYTES, MAX_CERTIFICATES, MAX_NAMES, Controls, DaemonControls, control_site
 from sptls.ops.status import DomainStatus
+from sptls.precheck import Check
 from tests.certs.stored import CLICK, outcome, stored
-from tests.ops.web import FakeControls, Talk, ask, content, issuing, valid
+from tests.ops.web import ADDRESS, FakeControls, Talk, ask, content, issuing, valid
 from tests.test_parts import _made
 
 
@@ -127,6 +133,20 @@ def test_renewing_asks_and_answers_at_once() -> None:
     assert ["a.example", "a.example!", "x.example!"] == controls.asked
 
 
+def test_name_is_examined() -> None:
+    """
+    What was seen is told, or that nothing is looked for; a name that is none is said to be so.
+    """
+    controls = FakeControls(valid("a.example"))
+    assert (200, {"check": None}) == _call(controls, b"POST", b"/examine", {"name": "a.example"})
+    controls.check = Check()
+    empty: dict[str, Any] = {"addresses": None, "answers": [], "findings": []}
+    assert (200, {"check": empty}) == _call(controls, b"POST", b"/examine", {"name": "a.example"})
+    for body, said in (({}, "must hold a name"), ({"name": "-"}, "is not a host name")):
+        status, told = _call(controls, b"POST", b"/examine", body)
+        assert (400, True) == (status, said in told["error"])
+
+
 def test_revocation_is_done_or_its_problem_told() -> None:
     """
     The CA's own words.
@@ -202,11 +222,12 @@ def test_daemon_renews_imports_and_refuses_to_revoke_at_the_internal_ca(tmp_path
     parts = _made(config)
     parts.keeping.renewer._is_stopping = True  # it plans, and begins no order
     parts.keeping.renewer.start([HostName("a.example")], Loaded())
-    controls = DaemonControls(parts.report, parts.keeping.renewer)
+    controls = DaemonControls(parts.report, parts.keeping.renewer, parts.keeping.self_check.examine)
     (domain,) = controls.renew([HostName("a.example")], is_at_once=True)
     assert "waiting" == domain.state
     offer = Offer(CLICK, stored().bundle)
     assert "refused" == outcome(controls.take_over(offer, is_trial=True)).word
+    assert None is outcome(controls.examine(HostName("a.example")))  # of the internal CA
     with pytest.raises(NotRevocable):
         outcome(controls.revoke(HostName("a.example"), 1))
 
@@ -222,7 +243,81 @@ def test_daemon_forgets_failures_and_tells_of_its_own(tmp_path: Path) -> None:
     parts = _made(config)
     parts.keeping.renewer._is_stopping = True  # it plans, and begins no order
     parts.keeping.renewer.start(names[:1], Loaded())
-    controls: Controls = DaemonControls(parts.report, parts.keeping.renewer)
+    controls: Controls = DaemonControls(parts.report, parts.keeping.renewer, parts.keeping.self_check.examine)
     expected = [DomainStatus("a.example", "waiting", "internal")]
     assert expected == list(controls.issue(names)) == list(controls.domains(names))
     assert "a.example" in "".join(controls.status())
+
+
+@implementer(IUNIXTransport)
+class _UnixTransport(StringTransport):
+    """
+    A transport that keeps the descriptors that are sent.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(peerAddress=ADDRESS)  # type: ignore[no-untyped-call]
+        self.sent: list[int] = []
+
+    def sendFileDescriptor(self, descriptor: int) -> None:  # noqa: N802 - Twisted's name
+        """
+        Keep it.
+        """
+        self.sent.append(descriptor)
+
+
+def _handed_over(body: bytes, give: Callable[[int], socket.socket]) -> tuple[int, Any, list[int]]:
+    """
+    Give status and content of the answer to a successor, and the descriptors that came along.
+    """
+    transport = _UnixTransport()
+    talk = Talk(control_site(Clock(), FakeControls(), give), transport)
+    head = b"POST /hand-over HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    answer = talk.say(head % len(body) + body)
+    talk.end()
+    return int(answer.split(b" ")[1]), json.loads(content(answer)), transport.sent
+
+
+def test_successor_is_given_a_socket() -> None:
+    """
+    It comes along with the answer.
+    """
+    asked: list[int] = []
+    with socket.socket() as given:
+
+        def give(version: int) -> socket.socket:
+            asked.append(version)
+            return given
+
+        assert (200, {"handing_over": True}, [given.fileno()]) == _handed_over(b'{"version": 1}', give)
+    assert [1] == asked
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [(b'{"version": 1}', 409, "it ends"), (b"{}", 400, "must hold the version"), (b"{", 400, "not JSON")],
+)
+def test_successor_that_is_given_nothing_is_told_why(body: bytes, status: int, said: str) -> None:
+    """
+    Its operator reads it.
+    """
+
+    def give(_: int) -> socket.socket:
+        raise SptlsError("it ends")
+
+    answered, told, sent = _handed_over(body, give)
+    assert (status, []) == (answered, sent)
+    assert said in told["error"]
+
+
+@pytest.mark.parametrize("call", [b"/issue", b"/renew", b"/revoke", b"/import"])
+def test_nothing_is_changed_while_another_process_takes_over(call: bytes) -> None:
+    """
+    What was asked of this one would be lost; what is only read is answered.
+    """
+    controls = FakeControls(valid("a.example"))
+    site = control_site(Clock(), controls, is_paused=lambda: True)
+    answer = ask(site, b"POST", call, b'{"names": ["a.example"]}')
+    assert (b"503", []) == (answer.split(b" ")[1], controls.asked)
+    assert "try again" in json.loads(content(answer))["error"]
+    assert b" 200 " in ask(site, b"GET", b"/domains?name=a.example")

@@ -54,3 +54,13 @@ def test_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
     """
     with pytest.raises(FileNotFoundError), address(tmp_path / ("d" * 200)):
         pass
+
+
+def test_another_name_beside_it(tmp_path: Path) -> None:
+    """
+    What replaces the socket is made in the same directory.
+    """
+    with address(tmp_path, "other.sock") as where:
+        assert str(tmp_path / "other.sock") == where
+    with address(_deep(tmp_path, 200), "other.sock") as where:
+        assert where.endswith("/other.sock")

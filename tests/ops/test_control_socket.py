@@ -145,3 +145,54 @@ def test_socket_that_somebody_removed_does_not_disturb_the_end(tmp_path: Path) -
     with _listening(tmp_path) as path:
         path.unlink()
     assert [] == list(tmp_path.iterdir())
+
+
+def _inode(path: Path) -> int:
+    return path.stat().st_ino
+
+
+def test_socket_of_a_process_that_is_taken_over_is_replaced(tmp_path: Path) -> None:
+    """
+    There is one at every moment; the old process leaves the new one's alone when it ends.
+    """
+    path, reactor = tmp_path / CONTROL_SOCKET, InlineReactor()
+    old, new = _made(tmp_path, reactor), _made(tmp_path, reactor)
+    old.start()
+    before = _inode(path)
+    old.leave()
+    new.start()
+    assert before != _inode(path)
+    _stop(old, reactor)
+    _connect(path)
+    assert [path] == list(tmp_path.iterdir())
+    _stop(new, reactor)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_socket_of_the_next_process_is_left_alone(tmp_path: Path) -> None:
+    """
+    Also by one that was not told that it is taken over from, since it was ended meanwhile.
+    """
+    path, reactor = tmp_path / CONTROL_SOCKET, InlineReactor()
+    old, new = _made(tmp_path, reactor), _made(tmp_path, reactor)
+    old.start()
+    new.start()
+    _stop(old, reactor)
+    _connect(path)
+    _stop(new, reactor)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_another_site_answers_from_now_on(tmp_path: Path) -> None:
+    """
+    What keeps certificates may be other parts than when the socket was made.
+    """
+    reactor = InlineReactor()
+    control, site = _made(tmp_path, reactor), control_site(Clock(), FakeControls())
+    control.answer_by(control_site(Clock(), FakeControls()))
+    control.leave()
+    control.start()
+    control.answer_by(site)
+    assert control._port is not None
+    assert site is control._port.factory
+    _stop(control, reactor)

@@ -13,7 +13,7 @@ import trustme
 
 from sptls.certs.own import OwnCertificates
 from sptls.clock import wall_time
-from sptls.config import AcmeConfig, Config, DomainConfig
+from sptls.config import AcmeConfig, Config, DomainConfig, PassthroughConfig
 from sptls.keeping import trust_roots
 from sptls.names import HostName
 from sptls.parts import Parts
@@ -73,3 +73,21 @@ def test_sections_are_plain_values(tmp_path: Path) -> None:
         told
     )
     assert (0, 0) == (told["connections"]["open"], told["access_log"]["dropped_lines"])
+
+
+def test_a_name_that_is_passed_through_is_told(tmp_path: Path) -> None:
+    """
+    As such, among the others; nothing is ordered for it.
+    """
+    passed = DomainConfig(HostName("passed.example"), passthrough=PassthroughConfig("192.0.2.1", 443))
+    config = Config((DomainConfig(NAME), passed), state_dir=tmp_path, acme=AcmeConfig(directory="internal"))
+    reactor = InlineReactor()
+    own = OwnCertificates(
+        config.domains,
+        clock=reactor,
+        wall_clock=wall_time,
+        in_thread=None,  # type: ignore[arg-type] # there is nothing to look at
+    )
+    status = json.loads("".join(Parts.make(reactor, config, own, trust_roots(config)).report.status()))
+    assert [("passed.example", "passed through")] == [(domain["name"], domain["state"]) for domain in status["domains"]]
+    assert 0 == status["tls"]["passed_through"]

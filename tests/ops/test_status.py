@@ -10,9 +10,21 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sptls.certs.bundle import CertificateBundle
+from sptls.certs.precheck_rules import Answer, Seen
+from sptls.certs.reach_rules import HTTP_01, Reached, findings
 from sptls.deploy.plan import DeployState
 from sptls.names import HostName
-from sptls.ops.status import DomainStatus, domain_json, http_json, ordered_state, own_state, status_text
+from sptls.ops.status import (
+    DomainStatus,
+    check_json,
+    domain_json,
+    http_json,
+    ordered_state,
+    own_state,
+    passed_through,
+    status_text,
+)
+from sptls.precheck import Check
 from sptls.proxy.counters import Counters
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -83,8 +95,41 @@ def test_domain_without_certificate_has_nulls() -> None:
         "who": "operator",
         "advice": "wait for the next attempt",
         "explanation_url": None,
+        "dns_changed_at": None,
         "deployment": None,
     } == told
+
+
+def test_self_check_is_told() -> None:
+    """
+    Where the DNS leads, who answers, what is wrong; null where there was no answer in time.
+    """
+    seen = Seen(Answer(addresses=("192.0.2.1",)), Answer())
+    reached = (Reached("192.0.2.1", HTTP_01, "wrong", "status 404"),)
+    assert {
+        "addresses": ["192.0.2.1"],
+        "answers": [{"address": "192.0.2.1", "port": 80, "verdict": "wrong", "words": "status 404"}],
+        "findings": [
+            {
+                "code": "wrong-server",
+                "cause": "A 192.0.2.1 answers as another server: status 404 on port 80",
+                "who": "customer-dns",
+                "advice": "remove the name's A record 192.0.2.1, or point it at this proxy",
+                "is_fatal": True,
+            }
+        ],
+    } == check_json(Check(seen, reached, findings(reached)))
+    assert {"addresses": None, "answers": [], "findings": []} == check_json(Check())
+
+
+def test_moment_of_a_change_in_the_dns_is_told() -> None:
+    """
+    While the attempt that it brought is under way.
+    """
+    told = domain_json(
+        DomainStatus("a.example", "issuing", "internal", dns_changed_at=datetime(2026, 8, 1, tzinfo=UTC))
+    )
+    assert "2026-08-01T00:00:00Z" == told["dns_changed_at"]
 
 
 def test_deployment_is_told_where_there_is_one() -> None:
@@ -132,3 +177,13 @@ def test_status_counts_states_and_holds_no_secret() -> None:
     assert {"valid": 1, "issuing": 1} == json.loads(told)["states"]
     assert {"requests": 3} == json.loads(told)["http"]
     assert "secret" not in told
+
+
+def test_a_name_that_is_passed_through() -> None:
+    """
+    It has a state, and nothing else that would be known here.
+    """
+    told = domain_json(passed_through(HostName("passed.example")))
+    assert ("passed.example", "passed through", "passthrough") == (told["name"], told["state"], told["source"])
+    others = {key: value for key, value in told.items() if key not in {"name", "state", "source"}}
+    assert {None} == set(others.values())

@@ -20,6 +20,7 @@ from sptls.certs.intake import Offer, Outcome
 from sptls.errors import SptlsError
 from sptls.names import HostName
 from sptls.ops.status import DomainStatus, status_text
+from sptls.precheck import Check
 
 ADDRESS = UNIXAddress("/control.sock")
 
@@ -69,7 +70,9 @@ class FakeControls:
         self.on_look: Callable[[int], object] = lambda _looks: None
         self.on_issue: Callable[[str], object] = lambda _name: None
         self.configuration: dict[str, Any] = {"faults": [], "needs_restart": []}
+        self.workers: list[dict[str, Any]] = []
         self.serving = True
+        self.check: Check | None = None
 
     def status(self) -> Iterator[str]:
         """
@@ -81,6 +84,7 @@ class FakeControls:
             started_at=datetime(2026, 11, 24, tzinfo=UTC),
             domains=self.known.values(),
             configuration=self.configuration,
+            workers=self.workers,
         )
 
     def domains(self, names: Iterable[HostName]) -> Iterable[DomainStatus]:
@@ -108,6 +112,12 @@ class FakeControls:
             self.asked.append(f"{name.text}!" if is_at_once else name.text)
             self.on_issue(name.text)
         return [self.known[name.text] for name in names if name.text in self.known]
+
+    async def examine(self, name: HostName) -> Check | None:
+        """
+        Give what is said to be seen.
+        """
+        return self.check if name.text in self.known else None
 
     async def revoke(self, name: HostName, reason: int) -> None:
         """

@@ -13,7 +13,15 @@ from typing import Protocol
 import attrs
 
 from sptls.certs.recorder import RecordStore
-from sptls.certs.records import NO_HISTORY, History, Loaded, OrderRecord, RenewalAdvice, StoredCertificate
+from sptls.certs.records import (
+    NO_ENTRIES,
+    NO_HISTORY,
+    History,
+    Loaded,
+    OrderRecord,
+    RenewalAdvice,
+    StoredCertificate,
+)
 from sptls.certs.renewal_information import AdviceStore
 from sptls.errors import BadCertificate
 from sptls.names import HostName
@@ -79,10 +87,14 @@ class MemoryStore:
         self._orders.pop(certificate.name, None)
         await self.put_history(certificate.name, history)
 
-    async def put_history(self, name: HostName, history: History) -> None:
+    async def put_history(
+        self, name: HostName, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
+    ) -> None:
         """
-        Keep a history.
+        Keep a history, and what changed in ledgers with it.
         """
+        for directory, entries in limits.items():
+            await self.put_limits(directory, entries)
         if history == NO_HISTORY:
             self._histories.pop(name, None)
         else:
@@ -93,6 +105,14 @@ class MemoryStore:
         Keep some entries.
         """
         self._limits.setdefault(directory, {}).update(entries)
+
+    async def put_due(self, name: HostName, serial: str, renew_at: datetime) -> None:
+        """
+        Keep when the certificate *serial*, if it is still *name*'s, is due.
+        """
+        certificate = self._certificates.get(name)
+        if certificate is not None and certificate.bundle.serial == serial:
+            self._certificates[name] = attrs.evolve(certificate, renew_at=renew_at)
 
     async def put_renewal(self, name: HostName, serial: str, renew_at: datetime, advice: RenewalAdvice) -> None:
         """

@@ -80,6 +80,8 @@ class _Cost:
     failed: int = 0
     is_being_validated: bool = False
     is_committed: bool = False
+    is_order_over: bool = False
+    record: OrderRecord | None = None
 
 
 @attrs.frozen
@@ -221,9 +223,11 @@ class ModelCa:
                 raise
             raise IssuanceFailed(OrderCancelled(), orders=cost.orders) from error
         except SptlsError as error:
-            if isinstance(error, ValidationFailed):
+            if isinstance(error, ValidationFailed) or cost.is_order_over:
                 await self._store.remove_order(name)
-            raise IssuanceFailed(error, cost.failed + cost.is_being_validated, cost.orders) from error
+            elif cost.record is not None:
+                await self._store.put_order(attrs.evolve(cost.record, failed_types=()))
+            raise IssuanceFailed(error, cost.failed, cost.orders) from error
         return Issued(bundle, cost.failed, cost.orders, order.is_replacement)
 
     async def renewal_info(self, bundle: CertificateBundle) -> RenewalInfo | None:
@@ -246,23 +250,24 @@ class ModelCa:
     ) -> tuple[CertificateBundle, _Order]:
         record = await self._store.order(name)
         await self._sleep(self._ca.draw(_REQUESTS_SECONDS), "newOrder")
-        order = None if record is None else self._taken_up(record)
-        for _ in CHALLENGE_TYPES:
+        order = None if record is None else self._taken_up(record, cost)
+        while cost.failed < len(CHALLENGE_TYPES):
             if order is None:
                 order = await self._new_order(name, replaces, cost)
             if await self._authorize(order, cost):
                 return await self._collect(order, replaces, cost), order
-            await self._store.remove_order(name)
             order = None
         raise ValidationFailed(name.text, ())
 
-    def _taken_up(self, record: OrderRecord) -> _Order | None:
+    def _taken_up(self, record: OrderRecord, cost: _Cost) -> _Order | None:
         """
         Give the order of an earlier attempt, if it may still lead to a certificate.
         """
         order = self._ca.order(record.url)
+        cost.record, cost.failed = record, len(record.failed_types) + (order.status == "invalid")
         is_worth_it = order.status != "invalid" and self._ca.now() < record.created_at + _STUCK_AFTER
-        return order if order.status == "valid" or is_worth_it else None
+        cost.is_order_over = not (order.status == "valid" or is_worth_it)
+        return None if cost.is_order_over else order
 
     async def _new_order(self, name: HostName, replaces: CertificateBundle | None, cost: _Cost) -> _Order:
         taken = self._ca.new_order(name, replaces)
@@ -271,8 +276,12 @@ class ModelCa:
         url, order = taken
         cost.orders += not order.is_replacement
         now = self._ca.now()
-        record = OrderRecord(name, DIRECTORY, ACCOUNT, url, b"key", now, now + _ORDER_LIFETIME, order.is_replacement)
-        await self._store.put_order(record)
+        expires, failed_types = now + _ORDER_LIFETIME, CHALLENGE_TYPES[: cost.failed]
+        cost.record = OrderRecord(
+            name, DIRECTORY, ACCOUNT, url, b"key", now, expires, order.is_replacement, failed_types
+        )
+        cost.is_order_over = False
+        await self._store.put_order(cost.record)
         return order
 
     async def _authorize(self, order: _Order, cost: _Cost) -> bool:
@@ -285,9 +294,9 @@ class ModelCa:
         elif order.status == "processing":
             cost.is_being_validated = True
             await self._sleep(order.outcome_at - self._ca.seconds() + 0.1, "authorization")
-        cost.is_being_validated = False
-        cost.failed += order.status == "invalid"
-        return order.status != "invalid"
+        cost.is_being_validated, cost.is_order_over = False, order.status == "invalid"
+        cost.failed += cost.is_order_over
+        return not cost.is_order_over
 
     async def _collect(self, order: _Order, replaces: CertificateBundle | None, cost: _Cost) -> CertificateBundle:
         cost.is_committed = True

@@ -59,3 +59,23 @@ def test_clients_are_refused_at_once_after_the_first_failure() -> None:
     first = [seconds for seconds in held[: int(LONGEST_WAIT_SECONDS / CLICK_SECONDS)] if seconds]
     assert 0 < max(first) <= max(held) < LONGEST_WAIT_SECONDS
     assert world.clicks.refused / (world.clicks.refused + len(held)) > 0.99
+
+
+def test_no_client_waits_for_an_attempt_that_follows_a_failure() -> None:
+    """
+    Of those who come after the first failure none is held, in the first minutes neither, when it is tried most often.
+    """
+    world = World([DEAD], lambda _: timedelta(days=90), dead=[DEAD])
+    held_at: list[float] = []
+
+    def click() -> None:
+        before = len(world.clicks.held_seconds) + world.held
+        world.click(DEAD)
+        if len(world.clicks.held_seconds) + world.held > before:
+            held_at.append(world.clock.seconds())
+        world.later(CLICK_SECONDS, click)
+
+    click()
+    world.run(timedelta(minutes=20))
+    assert len(world.ca.ordered) > 2
+    assert max(held_at) < LONGEST_WAIT_SECONDS

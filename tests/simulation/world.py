@@ -231,6 +231,13 @@ class World:
         self.clicks.held_seconds += [now - since for since in self._held.pop(name, ())]
 
     @property
+    def held(self) -> int:
+        """
+        Tell how many clients wait.
+        """
+        return sum(map(len, self._held.values()))
+
+    @property
     def expired_now(self) -> list[HostName]:
         """
         Give the names that should have a certificate and have none that is valid.
