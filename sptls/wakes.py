@@ -30,6 +30,7 @@ def wake_directly(reactor: Any) -> None:
     """
     if type(reactor) is EPollReactor:
         reactor.doIteration = _turn_of(reactor)  # type: ignore[method-assign]  # of this one object
+        reactor.addReader, reactor.removeReader = _reading_of(reactor)  # type: ignore[method-assign]  # likewise
 
 
 def _turn_of(reactor: Any) -> Callable[[float | None], None]:
@@ -56,3 +57,36 @@ def _turn_of(reactor: Any) -> Callable[[float | None], None]:
                 reactor._disconnectSelectable(waiting, why, event == EPOLLIN)  # noqa: SLF001
 
     return turn
+
+
+def _reading_of(reactor: Any) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
+    """
+    Give `addReader` and `removeReader` for what is not to be written to as well; the rest is left to Twisted's.
+    """
+    add_carefully, remove_carefully = reactor.addReader, reactor.removeReader
+    register, unregister = reactor._poller.register, reactor._poller.unregister  # noqa: SLF001 - what these use
+    watched, reads, writes = reactor._selectables, reactor._reads, reactor._writes  # noqa: SLF001
+
+    def add(reader: Any) -> None:
+        number = reader.fileno()
+        if number in watched:
+            add_carefully(reader)
+            return
+        try:
+            register(number, EPOLLIN)
+        except OSError:  # epoll can't watch it (a file), or it is broken
+            add_carefully(reader)
+            return
+        reads.add(number)
+        watched[number] = reader
+
+    def remove(reader: Any) -> None:
+        number = reader.fileno()
+        if watched.get(number) is reader and number not in writes:
+            del watched[number]
+            reads.remove(number)
+            unregister(number)
+        else:
+            remove_carefully(reader)
+
+    return add, remove

@@ -4,9 +4,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadWriteDescriptor
@@ -202,13 +204,46 @@ def test_news_of_a_number_that_another_has_now(reactor: Any, watched: Callable[.
     assert (1, [], []) == (sum(len(each.calls) for each in pair), heir.calls, heir.why)
 
 
+def test_watched_by_turns(reactor: Any, watched: Callable[..., Watched]) -> None:
+    """
+    Reading and writing are begun and ended in any order, each as often as one likes.
+    """
+    one = watched()
+    reactor.addReader(one)
+    reactor.addWriter(one)
+    reactor.removeReader(one)
+    one.other.send(b"x")
+    reactor.doIteration(1)
+    reactor.addReader(one)
+    reactor.removeWriter(one)
+    reactor.doIteration(1)
+    reactor.removeReader(one)
+    reactor.removeReader(one)
+    reactor.doIteration(0)
+    assert ["write", "read"] == one.calls
+    assert one not in reactor.getReaders()
+
+
+def test_a_file(reactor: Any, tmp_path: Path) -> None:
+    """
+    What epoll can't watch is always readable, as Twisted has it.
+    """
+    with (tmp_path / "file").open("wb") as file:
+        reading = FileDescriptor(reactor)
+        reading.fileno = file.fileno  # type: ignore[method-assign]
+        reactor.addReader(reading)
+        assert reading in reactor.getReaders()
+        reactor.removeReader(reading)
+        assert reading not in reactor.getReaders()
+
+
 def test_another_reactor() -> None:
     """
     A reactor that is not epoll's is left as it is.
     """
     reactor = SelectReactor()
     wake_directly(reactor)
-    assert "doIteration" not in vars(reactor)
+    assert not {"doIteration", "addReader", "removeReader"} & vars(reactor).keys()
     for descriptor in list(reactor._internalReaders):
         reactor.removeReader(descriptor)
         descriptor.connectionLost(None)
