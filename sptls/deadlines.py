@@ -2,8 +2,8 @@
 Coarse deadlines: one timer for all connections, none per connection.
 
 Every queue has one duration, so its members expire in the order in which they were set, and setting or clearing
-one is a move in an ordered dict (about 0.3 µs; `callLater` costs ten times that). A deadline passes up to one tick
-late, never early. Time is the reactor's, which runs on monotonic seconds (`clock.run_on_monotonic_time`).
+one is a move in a dict (about 0.4 µs on a busy machine; `callLater` costs several times that). A deadline passes up to
+one tick late, never early. Time is the reactor's, which runs on monotonic seconds (`clock.run_on_monotonic_time`).
 
 Time in which the process itself stood still (a machine that was paused, a processor that others had) is nobody's
 silence: what came meanwhile is read before a deadline passes.
@@ -11,7 +11,8 @@ silence: what came meanwhile is read before a deadline passes.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from itertools import takewhile
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.logger import Logger
@@ -43,7 +44,7 @@ class DeadlineQueue:
     def __init__(self, clock: IReactorTime, seconds: float) -> None:
         self.seconds = seconds
         self._now = clock.seconds
-        self._due: OrderedDict[Expires, float] = OrderedDict()
+        self._due: dict[Expires, float] = {}  # the first to expire is the first in it
 
     def set(self, member: Expires) -> None:
         """
@@ -51,7 +52,7 @@ class DeadlineQueue:
         """
         due = self._due
         if member in due:
-            due.move_to_end(member)
+            del due[member]  # else it would keep its place
         due[member] = self._now() + self.seconds
 
     def clear(self, member: Expires) -> None:
@@ -65,11 +66,11 @@ class DeadlineQueue:
         Tell every member whose time is over; one that raises is logged and does not stop the others.
         """
         due = self._due
-        # Each at most once: a member that sets itself again must not keep this loop going.
-        for _ in range(len(due)):
-            member = next(iter(due), None)
-            if member is None or due[member] > now:
-                return
+        # Each at most once: a member that sets itself again must not keep this loop going. Gathered first: to look for
+        # a dict's first member again after each that was taken out of it takes time in the square of their number.
+        for member in [*takewhile(lambda member: due[member] <= now, due)]:
+            if due.get(member, inf) > now:  # cleared, or set again, by one before it
+                continue
             del due[member]
             try:
                 member.deadline_passed()

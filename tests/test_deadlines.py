@@ -149,6 +149,19 @@ def test_a_member_may_clear_the_others_when_its_deadline_passes(clock: Clock, de
     assert [] == spared.passed_at
 
 
+def test_a_member_may_set_the_others_again_when_its_deadline_passes(clock: Clock, deadlines: Deadlines) -> None:
+    """
+    What was set again at the last moment passes when that is due, once.
+    """
+    queue = deadlines.queue(1.0)
+    other = Member(clock)
+    queue.set(Member(clock, then=lambda: queue.set(other)))
+    queue.set(other)
+    run(clock, 4)
+    (passed_at,) = other.passed_at
+    assert 2.0 <= passed_at <= 2.5
+
+
 def test_nothing_passes_before_start_and_after_stop(clock: Clock) -> None:
     """
     Stopping leaves no timer; starting twice leaves one; stopping twice is fine.
