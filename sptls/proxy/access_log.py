@@ -32,6 +32,9 @@ STANDARD_OUTPUT: Final = "-"
 _FLUSH_SECONDS = 0.5
 # About 250 lines: few writes under load, and joining them takes the reactor some 30 µs.
 _BLOCK_BYTES = 65536
+# Lines are made so many at a time: what makes them is then in the processor's caches for all but the first. What they
+# are made of is the whole head of a request at worst, so there must not be too many.
+_ENTRIES_KEPT = 64
 # About a minute of a disk that hangs, at 1,000 requests a second.
 _BACKLOG_BYTES = 16 * 1024 * 1024
 # A disk that takes longer than this for 16 MiB hangs, and must not hold up the daemon's end.
@@ -60,6 +63,7 @@ class AccessLog:
     ) -> None:
         self._clock, self._line = clock, line
         self._writer = _Writer(path, turn or nullcontext())
+        self._entries: list[LogEntry] = []
         self._lines: list[bytes] = []
         self._gathered_bytes = 0
         self._flush_call: IDelayedCall | None = None
@@ -98,11 +102,11 @@ class AccessLog:
         if self._stopped:
             self._lost_lines += 1
             return
-        line = self._line(entry)
-        self._lines.append(line)
-        self._gathered_bytes += len(line)
-        if self._gathered_bytes >= _BLOCK_BYTES:
-            self._hand_over()
+        self._entries.append(entry)
+        if len(self._entries) >= _ENTRIES_KEPT:
+            self._make_lines()
+            if self._gathered_bytes >= _BLOCK_BYTES:
+                self._hand_over()
         if self._flush_call is None:
             self._flush_call = self._clock.callLater(_FLUSH_SECONDS, self._flush)
 
@@ -135,7 +139,14 @@ class AccessLog:
             self._overflowing = True
         self._report()
 
+    def _make_lines(self) -> None:
+        made = [self._line(entry) for entry in self._entries]
+        self._entries.clear()
+        self._lines += made
+        self._gathered_bytes += sum(map(len, made))
+
     def _hand_over(self) -> None:
+        self._make_lines()
         if not self._lines:
             return
         self._overflowing = self._writer.waiting_bytes + self._gathered_bytes > _BACKLOG_BYTES

@@ -123,6 +123,19 @@ def test_many_lines_do_not_wait(tmp_path: Path, make: Make) -> None:
     assert 65536 == (tmp_path / "access.log").stat().st_size
 
 
+def test_lines_keep_their_order_whatever_is_made_of_them_when(tmp_path: Path, clock: Clock, make: Make) -> None:
+    """
+    Lines are made some at a time, and the last of them when they are due.
+    """
+    log = make(tmp_path / "access.log")
+    texts = [b"%d" % number for number in range(150)]
+    for text in texts:
+        log.write(entry(text))
+    clock.advance(0.5)
+    settle(log)
+    assert texts == (tmp_path / "access.log").read_bytes().splitlines()
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_a_new_file_is_for_those_who_read_logs(tmp_path: Path, make: Make, umask: int) -> None:
     """
