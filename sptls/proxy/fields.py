@@ -76,6 +76,8 @@ def read_persistence(version: bytes, connection: list[bytes] | None) -> tuple[bo
     """
     if connection is None or connection == [b"keep-alive"]:
         return version == b"1.1" or connection is not None, ()
+    if connection == [b"close"]:
+        return False, ()
     options = [option.strip() for option in b",".join(connection).lower().split(b",")]
     keep_alive = b"close" not in options and (version == b"1.1" or b"keep-alive" in options)
     return keep_alive, tuple(option for option in options if option not in {b"close", b"keep-alive", b""})

@@ -118,7 +118,7 @@ def client_framing(request: RequestHead, body: ResponseBody) -> ResponseBody:
 
     `Chunked`: the caller frames with `body.chunk`; `UntilClose` (HTTP/1.0 clients): the connection can't be kept.
     """
-    if isinstance(body, NoBody | Length):
+    if type(body) is Length or type(body) is NoBody:
         return body
     return UNTIL_CLOSE if request.version == b"1.0" else CHUNKED
 
