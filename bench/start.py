@@ -115,10 +115,10 @@ def _prepare(root: Path, names: list[str], more: list[str], ca_port: int, python
     for failure in failures:
         failure.raiseException()
     configuration = root / "sptls.toml"
-    listed = ", ".join(f'"{name}"' for name in (*names, *more))
+    (root / "domains.txt").write_text("\n".join((*names, *more)))
     configuration.write_text(f"""
 state_dir = "{state}"
-domains = [{listed}]
+domains_file = "domains.txt"
 [listen]
 https = ["127.0.0.1:{port}"]
 http = []

@@ -134,9 +134,14 @@ class NameTable(Generic[T]):
     __slots__ = ("_exact", "_wildcard")
 
     def __init__(self, entries: Iterable[tuple[HostName, T]] | Mapping[HostName, T] = ()) -> None:
-        pairs = list(entries.items() if hasattr(entries, "items") else entries)
-        self._exact: dict[bytes, T] = {name.wire: value for name, value in pairs if not name.is_wildcard}
-        self._wildcard: dict[bytes, T] = {name.wire[1:]: value for name, value in pairs if name.is_wildcard}
+        self._exact: dict[bytes, T] = {}
+        self._wildcard: dict[bytes, T] = {}
+        for name, value in entries.items() if hasattr(entries, "items") else entries:
+            wire = name.wire
+            if wire.startswith(b"*."):
+                self._wildcard[wire[1:]] = value
+            else:
+                self._exact[wire] = value
 
     def get(self, name: bytes) -> T | None:
         """

@@ -23,7 +23,6 @@ from sptls.proxy.http01 import Http01Responder
 from sptls.proxy.resolver import SystemLookUp
 from sptls.serving import Serving, adopt, stop_listening
 from sptls.tls.alpn_challenge import TlsAlpn01Responder
-from sptls.workers.crew import Crew
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -114,7 +113,7 @@ class Parts:
     is_paused: bool = False
     control_socket: ControlSocket | None = None
     _hand_over: HandOver | None = None
-    _loaded: Loaded = Loaded()
+    _loaded: Loaded = attrs.field(factory=Loaded)
     _admin_ports: list[IListeningPort] = attrs.field(factory=list)
     _keeping_ending: AsyncExitStack = attrs.field(factory=AsyncExitStack)
 
@@ -130,6 +129,9 @@ class Parts:
         reactor.installNameResolver(CaHosts(ca_look_up))
         front: Front
         if workers > 1:
+            # Only where it is needed: it takes a while to import, and clients are waiting.
+            from sptls.workers.crew import Crew
+
             crew = Crew(reactor, config, trust, workers)
             responders = crew.responders
             keeping = Keeping.make(reactor, config, trust, responders)
