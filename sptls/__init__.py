@@ -13,8 +13,8 @@ over asks for this one's ``estate`` as ``predecessor`` says, and gets it by ``su
 ``tls.served``: a context, a wait for a certificate on its way, or an alert. ``tls.transport`` is TLS on the socket;
 on it ``proxy.http1`` or ``http2`` reads the request, ``proxy.route`` says where it goes, ``proxy.headers`` what
 crosses, and ``proxy.upstream`` has the connections to the tracking service. The answer comes back by the same stream,
-with back-pressure, and leaves one line in ``proxy.access_log``. Port 80 joins at ``proxy.http1``. ``serving`` has all
-of these together, once, or once in each process of ``workers``.
+with back-pressure, and leaves one line in ``proxy.access_log``. Port 80 (``plain_port``) joins at ``proxy.http1``.
+``serving`` has all of these together, once, or once in each process of ``workers``.
 
 *A certificate*, in a circle. ``certs.renewer`` asks ``certs.schedule``: obtain, or wait; and ``certs.authority``
 whether a CA allows it now: ``certs.limits`` are its books, ``certs.breaker`` knows outages. ``certs.attempts`` makes

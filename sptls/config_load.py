@@ -148,7 +148,7 @@ def _config(look: Inspection, file: File, overrides: Overrides, *, foreground: b
     deploy = config_deploy.deploy(look, file.deploy, state_dir, renew_only=renew_only)
     listen = _listen(look, file.listen, domains, renew_only=renew_only, has_webroot=bool(file.deploy.webroot))
     _check_https(look, file, listen, renew_only=renew_only)
-    _check_loops(look, file, listen)
+    _check_loops(look, file, listen, domains)
     # An entry that makes no sense may well be meant as a domain to be ordered: all faults at once.
     is_ordering = (
         None in file.domains or not look.is_sound("domains_file") or any(domain.is_ordered for domain in domains)
@@ -253,17 +253,23 @@ def _check_https(look: Inspection, file: File, listen: ListenConfig, *, renew_on
                     look.note(f"domains[{index}].{key}", f"listen.https has no address {reason}")
 
 
-def _check_loops(look: Inspection, file: File, listen: ListenConfig) -> None:
+def _check_loops(look: Inspection, file: File, listen: ListenConfig, domains: tuple[DomainConfig, ...]) -> None:
     """
     Note a domain that would be passed through to ourselves, again and again until nothing is left to do it with.
+
+    To an address of ours, or to one of *domains*, whose DNS leads here.
     """
     for index, entry in enumerate(file.domains):
         place = f"domains[{index}].passthrough"
         if isinstance(entry, DomainTable) and entry.passthrough and look.is_sound(place):
             server = config_values.passthrough(entry.passthrough)
             own = next((one for one in listen.https if config_values.leads_to(server, one)), None)
+            is_ours = any(server.port == one.port for one in listen.https)
             if own is not None:
                 look.note(place, f"{server} is this proxy itself, at {own} of listen.https")
+            elif is_ours and any(server.host == domain.name.text for domain in domains):
+                advice = "write the IP address of the other server, or another name of it"
+                look.note(place, f"{server.host} is one of the domains, which lead to this proxy; {advice}")
 
 
 def _addresses(

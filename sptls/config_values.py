@@ -29,6 +29,7 @@ _VISIBLE: Final = re.compile(r"[!-~]+")
 _HOST_WORDS: Final = ("preserve", "upstream")
 _HOST_PORT: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]*:[^\[\]]*)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})")
 _HIGHEST_PORT: Final = 65535
+_MAPPED_IPV4: Final = ipaddress.IPv6Network("::ffff:0:0/96")
 _HOST_FIELD: Final = re.compile(r"(?P<host>[^:]+)(?P<port>:[0-9]{1,5})?")
 _DIRECTORY_WORDS: Final = (*DIRECTORIES, INTERNAL_DIRECTORY)
 # The local parts that a mailto URL holds unescaped (RFC 6068 §2): nobody has to escape them later.
@@ -179,6 +180,10 @@ def network(text: str) -> Network:
         raise ValueError(f"{shown(text)} is not an IP network such as '10.0.0.0/8' or '2001:db8::/32'") from None
     if int(meant.network_address) != int(ipaddress.ip_interface(text).ip):
         raise ValueError(f"{shown(text)} has bits set behind its prefix; did you mean '{meant}'?")
+    if meant.version == 6 and meant.subnet_of(_MAPPED_IPV4):
+        # Peers are told as IPv4 (`addresses`), so they would never be in it.
+        host_bits = int(meant.network_address) - int(_MAPPED_IPV4.network_address)
+        return ipaddress.IPv4Network((host_bits, meant.prefixlen - _MAPPED_IPV4.prefixlen))
     return meant
 
 

@@ -63,7 +63,7 @@ class Dns:
             raise
         except Exception:  # noqa: BLE001 - time is up, no route, nobody listens: it is all the same
             return rules.Answer("silent")
-        return _answer(message)
+        return answer_in(message)
 
 
 def _given(is_given: bool, result: Any) -> rules.Answer:
@@ -73,7 +73,7 @@ def _given(is_given: bool, result: Any) -> rules.Answer:
     return answer
 
 
-def _answer(message: Any) -> rules.Answer:
+def answer_in(message: Any) -> rules.Answer:
     """
     Give what a DNS *message* says.
     """
@@ -87,7 +87,7 @@ def _answer(message: Any) -> rules.Answer:
             payload: Any = record.payload
             addresses.append(payload.dottedQuad() if record.type == dns.A else _ipv6(payload.address))
         elif record.type == dns.CNAME:
-            aliases.append(str(record.payload.name))
+            aliases.append(record.payload.name.name.decode("ascii", "backslashreplace"))
         elif record.type == _CAA:
             caa.append(rules.caa_of(record.payload.data))
     outcome: rules.Outcome = "nxdomain" if message.rCode == dns.ENAME else "found"

@@ -213,9 +213,7 @@ class Keeping:
             self.served.replace(name, bundle)
         return loaded
 
-    def keep(
-        self, config: Config, ending: AsyncExitStack, only: frozenset[HostName] | None, loaded: Loaded
-    ) -> None:
+    def keep(self, config: Config, ending: AsyncExitStack, only: frozenset[HostName] | None, loaded: Loaded) -> None:
         """
         Begin to keep fresh what was *loaded*; *ending* gets what undoes it, in the opposite order.
         """

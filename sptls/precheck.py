@@ -139,7 +139,7 @@ class Precheck:
         if seen is None:
             return Check()
         left = until - self._reactor.seconds()
-        reached = await self._reach.ask(name, seen.addresses, acme.challenges, left)
+        reached = await self._reach.ask(name, seen.addresses, acme.challenges, left, acme.addresses)
         here = reach_rules.came_back(reached)
         self.learnt.lead_here(here, self._reactor.seconds())
         ours = await self._bounded(name, self._ours(acme, here))

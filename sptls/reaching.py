@@ -30,7 +30,7 @@ from sptls.tls.alpn_challenge import ACME_IDENTIFIER, ACME_TLS_1
 from sptls.tls.contexts import stranger_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 
     from OpenSSL.crypto import X509
     from twisted.python.failure import Failure
@@ -55,7 +55,7 @@ class Reach:
         responders: Iterable[Any] = (),
         *,
         ports: Mapping[str, int] = rules.PORTS,
-        may_ask: Callable[[str], bool] = rules.is_askable,
+        may_ask: Callable[[str, Collection[str]], bool] = rules.is_askable,
     ) -> None:
         self._reactor, self._ports, self._may_ask = reactor, ports, may_ask
         self._room = DeferredSemaphore(PARALLEL)
@@ -69,14 +69,19 @@ class Reach:
         self._responders = {responder.challenge_type: responder for responder in responders}
 
     async def ask(
-        self, name: HostName, addresses: Sequence[str], challenges: Iterable[str], seconds: float
+        self,
+        name: HostName,
+        addresses: Sequence[str],
+        challenges: Iterable[str],
+        seconds: float,
+        configured: Collection[str] = (),
     ) -> tuple[rules.Reached, ...]:
         """
         Give what each of *addresses* answers for *name* within *seconds*, for each of the types of *challenges*.
 
-        Cancelling withdraws the probe.
+        *configured* are those that are said to be this proxy's. Cancelling withdraws the probe.
         """
-        asked = rules.chosen(addresses, self._may_ask)
+        asked = rules.chosen(addresses, lambda address: self._may_ask(address, configured))
         kinds = [kind for kind in challenges if kind in self._responders and kind in self._ports]
         if not asked or not kinds or seconds <= 0:
             return ()

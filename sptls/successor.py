@@ -102,9 +102,9 @@ class Succession:
         refusal = self._refusal(version)
         if refusal:
             raise HandoverRefusedError(refusal)
-        self._try_no_more()
+        is_paused = self._try_no_more()
         ours, theirs = pair()
-        self._run(self._hand_over(Channel(self._reactor, ours), theirs))
+        self._run(self._hand_over(Channel(self._reactor, ours), theirs, is_paused=is_paused))
         return theirs
 
     async def stop(self) -> None:
@@ -136,16 +136,21 @@ class Succession:
         if isinstance(result, Failure) and result.check(CancelledError) is None:
             _log.failure("a handover broke off", result)
 
-    def _try_no_more(self) -> None:
-        if self._again is not None and self._again.active():
-            self._again.cancel()
-        self._again = None
+    def _try_no_more(self) -> bool:
+        """
+        Tell whether going on was to be tried again.
+        """
+        again, self._again = self._again, None
+        if again is None or not again.active():
+            return False
+        again.cancel()
+        return True
 
-    async def _hand_over(self, channel: Channel, theirs: socket.socket) -> None:
+    async def _hand_over(self, channel: Channel, theirs: socket.socket, *, is_paused: bool) -> None:
         try:
             is_ready = isinstance(await channel.receive(READY_SECONDS), Ready)
             theirs.close()  # the successor has it; when that process ends, so does the channel
-            if not is_ready or await self._pass_on(channel):
+            if await self._pass_on(channel) if is_ready else not is_paused:
                 return
         finally:
             theirs.close()

@@ -13,6 +13,7 @@ import pytest
 
 from sptls.config import (
     DIRECTORIES,
+    STATE_DIR,
     UNLIMITED,
     AcmeConfig,
     Address,
@@ -32,6 +33,7 @@ from sptls.config import (
     TlsConfig,
     UpstreamConfig,
 )
+from sptls.config_load import Overrides, state_directory
 from sptls.errors import ConfigError
 from sptls.names import HostName
 from tests.full_config import BASE, FULL, loaded
@@ -459,6 +461,26 @@ def test_a_domain_is_not_passed_through_to_ourselves(https: str, server: str) ->
     text = f"domains = [{{name = 'a.b', passthrough = '{server}'}}]\nlisten.https = ['{https}']\n"
     assert [f"domains[0].passthrough: {server} is this proxy itself, at {https} of listen.https"] == faults(text)
     assert loaded(text.replace(f"= '{server}'", "= '192.0.2.2:443'")).domains[0].passthrough
+
+
+def test_a_domain_is_not_passed_through_to_its_own_name() -> None:
+    """
+    That leads here, so it would come back; at another port, or below a wildcard, somebody else may be.
+    """
+    text = "domains = [{name = '%s', passthrough = 'a.b:%d'}]\nlisten.https = ['192.0.2.1:443']\n"
+    (fault,) = faults(text % ("A.b", 443))
+    assert fault.startswith("domains[0].passthrough: a.b is one of the domains, which lead to this proxy")
+    assert [loaded(text % (name, port)) for name, port in (("a.b", 8443), ("*.b", 443))]
+
+
+def test_state_directory_is_known_whatever_is_wrong_elsewhere() -> None:
+    """
+    There is what a start without the domains file needs.
+    """
+    text = "state_dir = 's'\nworkers = 'x'\ncolour = 1\n"
+    assert Path("/x/s") == state_directory(text, Overrides(), Path("/x"))
+    assert Path("/x/t") == state_directory(text, Overrides(state_dir="t"), Path("/x"))
+    assert STATE_DIR == state_directory("", Overrides(), Path("/x"))
 
 
 REDIRECTED = "domains = [{name = 'a.b', redirect_http = true}]\n"

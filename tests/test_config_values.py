@@ -292,6 +292,9 @@ def test_an_ip_address_has_one_spelling() -> None:
         ("2001:DB8::/32", "2001:db8::/32"),
         ("::1", "::1/128"),
         ("0.0.0.0/0", "0.0.0.0/0"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:192.0.2.1", "192.0.2.1/32"),
+        ("::/0", "::/0"),
     ],
 )
 def test_a_network_in_its_one_spelling(text: str, expected: str) -> None:

@@ -59,6 +59,7 @@ def scene() -> Iterator[Scene]:
         ("A", [dns.Record_A("192.0.2.1"), dns.Record_TXT(b"noise")], Answer(addresses=("192.0.2.1",))),
         ("AAAA", [dns.Record_AAAA("2001:db8::1")], Answer(addresses=("2001:db8::1",))),
         ("A", [dns.Record_CNAME("a.example"), dns.Record_CNAME("b.example")], ALIASES),
+        ("A", [dns.Record_CNAME(b"a\xff\n.example")], Answer(aliases=("a\\xff\n.example",))),
         ("A", dns.ENAME, Answer("nxdomain")),
         ("A", dns.ESERVER, Answer("failed")),
         ("A", TRUNCATED, Answer(addresses=("192.0.2.1",))),

@@ -5,8 +5,9 @@ Tests for `sptls.parts`: who meets whom. What the parts do together is in tests/
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from sptls.keeping import trust_roots
 from sptls.names import HostName
 from sptls.parts import Parts
 from sptls.serving import Serving, upstreams_of
+from sptls.startup import Bound
 from sptls.workers.crew import Crew
 from tests.certs.stored import outcome, stored
 from tests.doubles import InlineReactor
@@ -109,6 +111,57 @@ def test_several_workers_are_processes_and_one_is_not(tmp_path: Path) -> None:
     assert parts.front.responders == parts.responders
     status = json.loads("".join(parts.report.status()))
     assert (False, ["ended", "ended"]) == (status["serving"], [row["state"] for row in status["workers"]])
+
+
+def test_what_is_stored_is_served_before_certificates_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Nothing is planned until then: another process may do that still.
+    """
+    monkeypatch.setattr("sptls.keeping.WorkerThread", lambda _: InlineWorker())
+    monkeypatch.setattr("sptls.certs.renewer.Renewer._turn", lambda _: None)  # it plans, and begins no order
+    monkeypatch.setattr("sptls.certs.store_file.check", lambda *_: None)  # its time is over, or has not come
+    with closing(StoreFile(tmp_path / "store.db", wall_time)) as store:
+        store.put_certificate(stored(), NO_HISTORY)
+    config = _config(tmp_path, domains=(DomainConfig(stored().name),))
+    parts = _made(config)
+    loaded = outcome(parts.keeping.open(config, parts._keeping_ending))
+    served, renewer = parts.keeping.served, parts.keeping.renewer
+    assert (stored().bundle, False) == (served.bundle_for(stored().name), renewer.takes_care_of(stored().name))
+    parts._loaded = loaded
+    parts.keep()
+    assert stored() == renewer.certificate(stored().name)
+    outcome(parts.pause())
+
+
+class _AdminPort:
+    """
+    A port that Twisted listens at, until it is stopped.
+    """
+
+    is_open = True
+
+    def stopListening(self) -> None:  # noqa: N802 - Twisted's name
+        """
+        Listen no more; fine when it does not listen any more.
+        """
+        self.is_open = False
+
+
+def test_admin_listener_of_a_process_that_gives_way_answers_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Who asks whether clients are served is told so by the one that took over, at the same socket.
+    """
+    port, ending = _AdminPort(), AsyncExitStack()
+    monkeypatch.setattr("sptls.parts.adopt", lambda *_: port)
+    parts = _made(_config(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as admin:
+        outcome(parts.listen(Bound((), (), (admin,)), ending))
+        assert port.is_open
+        parts.leave_admin()
+        assert not port.is_open
+        outcome(ending.aclose())
 
 
 def test_what_was_paused_begins_anew_with_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

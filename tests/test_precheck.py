@@ -94,7 +94,7 @@ class Scene:
             self.turning.reactor,
             [self.http01],
             ports={HTTP_01: self.web_port},
-            may_ask=lambda address: self.web_port > 0 and address.startswith("127."),
+            may_ask=lambda address, _: self.web_port > 0 and address.startswith("127."),
         )
         made = Precheck(self.turning.reactor, self.accounts, [attrs.evolve(acme, **more)], reach)
         made.failed = lambda *failed: self.told.append(failed)

@@ -118,7 +118,7 @@ class Scene:
         """
         ports = {HTTP_01: self.http_port, TLS_ALPN_01: self.tls_port}
         return Reach(
-            self.turning.reactor, responders or (self.http01, self.alpn01), ports=ports, may_ask=lambda _: True
+            self.turning.reactor, responders or (self.http01, self.alpn01), ports=ports, may_ask=lambda *_: True
         )
 
     def ask(self, *addresses: str, kinds: tuple[str, ...] = BOTH, seconds: float = 5.0) -> list[Reached]:
@@ -261,6 +261,20 @@ def test_nothing_is_asked_where_nothing_may_be(scene: Scene) -> None:
     many = [f"127.0.0.{number}" for number in range(1, 7)]
     verdicts = [one.verdict for one in scene.ask(*many, kinds=(HTTP_01,))]
     assert ["unreached"] * 4 + ["unasked"] * 2 == verdicts
+
+
+def test_what_may_be_asked_depends_on_what_is_configured(scene: Scene) -> None:
+    """
+    Private addresses are asked where they are said to be this proxy's.
+    """
+    reach = Reach(
+        scene.turning.reactor,
+        [scene.http01],
+        ports={HTTP_01: scene.http_port},
+        may_ask=lambda address, configured: address in configured,
+    )
+    reached = scene.turning.run(reach.ask(NAME, [HERE, THERE], BOTH, 5.0, (THERE,)))
+    assert [(THERE, "unreached"), (HERE, "unasked")] == [(one.address, one.verdict) for one in reached]
 
 
 def test_fault_of_a_responder_hinders_nothing(scene: Scene) -> None:

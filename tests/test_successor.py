@@ -296,6 +296,23 @@ def test_another_may_take_over_where_going_on_fails(scene: Scene) -> None:
     assert ["pause", "hand over", "go on", "pause", "hand over", "go on"] == scene.estate.calls
 
 
+def test_another_that_never_gets_ready_does_not_end_the_tries(scene: Scene) -> None:
+    """
+    What is paused begins as soon as it can, whoever asked meanwhile.
+    """
+    scene.estate.troubles = [StoreError("store.db", "newer")]
+    scene.begin()
+    scene.say(Ready())
+    scene.end.close()
+    scene.turn()
+    scene.begin()
+    scene.reactor.advance(READY_SECONDS)
+    assert ["pause", "hand over", "go on", "go on"] == scene.estate.calls
+    scene.begin()
+    scene.reactor.advance(READY_SECONDS)
+    assert ["pause", "hand over", "go on", "go on"] == scene.estate.calls
+
+
 def test_only_one_at_a_time(scene: Scene) -> None:
     """
     The second is told to wait for what becomes of the first.

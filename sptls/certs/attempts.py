@@ -216,12 +216,14 @@ class Attempts:
         failure = schedule.Failure.of(error, attempt.authority.challenge_types, findings)
         if failure.is_unexpected:
             _log.failure("{name}: unexpected while obtaining a certificate", name=name.name)
-        self.note_failure(name, failure, attempt.authority.challenge_types)
+        until = self.note_failure(name, failure, attempt.authority.challenge_types)
+        if not attempt.has_next:  # clients that wait may be served by the next CA
+            self.tell_failed(name, until)
         await self.recorder.history(name.name, name.history, self._changes(attempt.authority))
 
-    def note_failure(self, name: Standing, failure: schedule.Failure, challenge_types: int) -> None:
+    def note_failure(self, name: Standing, failure: schedule.Failure, challenge_types: int) -> datetime:
         """
-        Have *name* wait because of *failure*, and say so where it is news.
+        Have *name* wait because of *failure* until the moment that is given, and say so where it is news.
         """
         now, certificate, name.dns_changed_at = self.now(), name.certificate, None
         drawn = [
@@ -247,7 +249,7 @@ class Attempts:
                 meaning=failure.meaning,
                 until=until,
             )
-        self.tell_failed(name, until)
+        return until
 
     def tell_issued(self, name: Standing, bundle: CertificateBundle) -> None:
         """

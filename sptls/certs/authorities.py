@@ -30,11 +30,14 @@ LONGEST_LIMIT_SECONDS: Final = 8 * 86400.0
 class Attempt:
     """
     An order that may begin: for whom, at which CA, and what it demands of the CA's limits.
+
+    *has_next* says that another CA is to be asked at once if this one fails.
     """
 
     name: Standing
     authority: Authority
     demand: Demand
+    has_next: bool = False
 
 
 class Authorities:
@@ -88,10 +91,10 @@ class Authorities:
         if isinstance(decision, schedule.Wait):
             return NotBefore(decision.until.timestamp(), Scope.NAME)
         waits = []
-        for ca in decision.cas:
+        for number, ca in enumerate(decision.cas, 1):
             authority, demand = self._by_directory[ca.directory], name.demand(priority, ca.directory, now)
             not_before = authority.not_before(demand, moment)
             if not_before is None:
-                return Attempt(name, authority, demand)
+                return Attempt(name, authority, demand, has_next=number < len(decision.cas))
             waits.append(not_before)
         return min(waits, key=lambda wait: wait.moment)

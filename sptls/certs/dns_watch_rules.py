@@ -31,6 +31,7 @@ _SEEN_IN_DNS: Final = frozenset({"dns-nxdomain", "dns-no-address", "dns-elsewher
 # Diagnoses of what happens at the name's addresses, with whoever has to act.
 _AT_ITS_ADDRESSES: Final = ("connection", "wrong-", "tls", "unreached")
 _OF_CAA: Final = "caa"
+_MOST_SHOWN: Final = 4
 
 
 @attrs.frozen
@@ -48,7 +49,9 @@ class Print:
         """
         Say where it leads.
         """
-        return ", ".join(sorted(self.addresses)) or "no address"
+        told = ", ".join(sorted(self.addresses)[:_MOST_SHOWN]) or "no address"
+        more = len(self.addresses) - _MOST_SHOWN
+        return f"{told} and {more} more" if more > 0 else told
 
 
 @attrs.frozen

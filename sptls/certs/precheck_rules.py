@@ -35,6 +35,7 @@ _CRITICAL: Final = 0x80
 # CAs whose issuer domain (RFC 8659 §4.2) is not that of their directory's host.
 _CA_DOMAINS: Final = {"letsencrypt.org": "letsencrypt.org"}
 _MOST_SHOWN: Final = 4
+_MOST_CHARACTERS: Final = 100
 
 
 @attrs.frozen
@@ -165,11 +166,11 @@ def judge(seen: Seen, ours: Ours) -> tuple[Finding, ...]:
 def _addresses(seen: Seen, ours: Ours) -> Finding | None:
     outcomes = {seen.ipv4.outcome, seen.ipv6.outcome}
     aliases = seen.ipv4.aliases or seen.ipv6.aliases
-    via = f" (it is an alias of {aliases[-1]})" if aliases else ""
+    via = f" (it is an alias of {_shown(aliases[-1])})" if aliases else ""
     if seen.addresses:
         return _elsewhere(seen.addresses, ours.addresses, via) or _perhaps_elsewhere(seen.addresses, ours, via)
     if "nxdomain" in outcomes:
-        of = f"its CNAME's target {aliases[-1]}" if aliases else "the name"
+        of = f"its CNAME's target {_shown(aliases[-1])}" if aliases else "the name"
         advice = "create the name's CNAME, or its A and AAAA records, so that it leads to this proxy"
         return _finding("dns-nxdomain", f"{of} does not exist in the DNS", advice, is_fatal=True)
     if "failed" in outcomes:
@@ -219,7 +220,7 @@ def _caa(seen: Seen, ours: Ours) -> Finding | None:
     permits = [record.value for record in closest if record.tag == "issue"]
     if not permits or any(_permits(value, ours) for value in permits):
         return None
-    return _forbids(f"permits only {', '.join(permits[:_MOST_SHOWN])}")
+    return _forbids(f"permits only {', '.join(_shown(value) for value in permits[:_MOST_SHOWN])}")
 
 
 def _permits(value: str, ours: Ours) -> bool:
@@ -227,7 +228,7 @@ def _permits(value: str, ours: Ours) -> bool:
     Tell whether the *value* of an ``issue`` property permits what we order; the CA that is not known may be any named.
     """
     domain, *rest = (part.strip() for part in value.split(";"))
-    parameters = dict(part.partition("=")[::2] for part in " ".join(rest).split())
+    parameters = {name.strip(): text.strip() for name, _, text in (part.partition("=") for part in rest)}
     if not domain or (ours.ca_domains and domain.lower().rstrip(".") not in ours.ca_domains):
         return False
     methods = parameters.get("validationmethods")
@@ -235,6 +236,14 @@ def _permits(value: str, ours: Ours) -> bool:
         return False
     account = parameters.get("accounturi")
     return account is None or not ours.account_url or account == ours.account_url
+
+
+def _shown(text: str) -> str:
+    """
+    Give *text*, in which whoever owns a zone may have written anything, as a piece of one line.
+    """
+    piece = "".join(character if character.isprintable() else " " for character in text[:_MOST_CHARACTERS])
+    return piece + "..." * (len(text) > _MOST_CHARACTERS)
 
 
 def _any_of(ours: Collection[str], theirs: Collection[str]) -> bool:

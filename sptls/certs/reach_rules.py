@@ -106,18 +106,21 @@ class Reached:
         return PORTS[self.challenge]
 
 
-def is_askable(address: str) -> bool:
+def is_askable(address: str, configured: Collection[str] = ()) -> bool:
     """
     Tell whether a look may connect to *address*, which whoever owns a name's DNS has chosen.
 
-    Not to this machine itself, nor to what is only near it: cloud services' metadata are at link-local addresses.
+    Never to this machine itself or its link, and to private networks (RFC 1918, RFC 4193, RFC 6598) only at those that
+    are *configured* as this proxy's: what else is there, cloud services' metadata too, is not for a stranger to choose.
     """
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
         return False
     found = getattr(found, "ipv4_mapped", None) or found
-    return not (found.is_loopback or found.is_link_local or found.is_multicast or found.is_unspecified)
+    if found.is_loopback or found.is_link_local or found.is_multicast or found.is_unspecified:
+        return False
+    return found.is_global or address in configured
 
 
 def chosen(addresses: Sequence[str], may_ask: Callable[[str], bool]) -> tuple[str, ...]:

@@ -252,9 +252,8 @@ class Renewer:
         """
         wanted = dict.fromkeys(names)
         added = [name for name in wanted if name not in self._names]
-        for name in [name for name in self._names if name not in wanted]:
-            if (former := self._names.drop(name)) is not None:
-                self._remove(former)
+        for former in self._names.keep(wanted):
+            self._remove(former)
         self._add(added, loaded)
         for name in added:
             if name in loaded.certificates and (standing := self._names.get(name)) is not None:
@@ -272,7 +271,8 @@ class Renewer:
         found.certificate = None
         if found.is_issued_here:
             # A new one would be no better: it waits like after any other failure.
-            self._attempts.note_failure(found, schedule.Failure(str(error), diagnosis=UNSERVABLE), 0)
+            until = self._attempts.note_failure(found, schedule.Failure(str(error), diagnosis=UNSERVABLE), 0)
+            self._attempts.tell_failed(found, until)
         self._recorder.set_aside(name, str(error), found.history)
         if found not in self._running:
             self._plan(found, self._now())

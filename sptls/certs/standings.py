@@ -13,7 +13,7 @@ from sptls.certs.records import NO_HISTORY
 from sptls.certs.standing import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from sptls.certs.records import Loaded
     from sptls.names import HostName
@@ -73,12 +73,13 @@ class Standings:
             self._bring_up(name)
         return bool(self._put_off)
 
-    def drop(self, name: HostName) -> Standing | None:
+    def keep(self, names: Container[HostName]) -> list[Standing]:
         """
-        Let go of *name*; give how it stood, if it had come up.
+        Let go of all but *names*; give how those stood that had come up.
         """
-        self._put_off.pop(name, None)
-        return self._here.pop(name, None)
+        for name in [name for name in self._put_off if name not in names]:
+            del self._put_off[name]
+        return [self._here.pop(name) for name in [name for name in self._here if name not in names]]
 
     def values(self) -> Iterable[Standing]:
         """

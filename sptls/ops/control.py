@@ -245,9 +245,12 @@ def control_site(
         refusal = b"this call changes something; use POST\n"
         return Page(reactor, (b"POST",), refusal, _explained(lambda request: give(changing(request))))
 
-    def changing(request: Request) -> Mapping[str, Any]:
+    def check_awake() -> None:
         if is_paused():
             raise CallError(503, "another process is taking over from this one; try again in a moment")
+
+    def changing(request: Request) -> Mapping[str, Any]:
+        check_awake()
         return _body(request)
 
     def late(give: Callable[[Mapping[str, Any]], Awaitable[Answer]]) -> LatePage:
@@ -268,7 +271,7 @@ def control_site(
         ),
         b"examine": late(lambda body: _examined(controls, body)),
         b"revoke": late(lambda body: _revoked(controls, body)),
-        b"import": late(lambda body: _imported(controls, body)),
+        b"import": late(lambda body: _imported(controls, body, check_awake)),
     }
     if hand_over is not None:
         pages[b"hand-over"] = HandOverPage(hand_over)
@@ -337,13 +340,16 @@ async def _revoked(controls: Controls, body: Mapping[str, Any]) -> Answer:
     return Answer(_json({"revoked": True}))
 
 
-async def _imported(controls: Controls, body: Mapping[str, Any]) -> Answer:
+async def _imported(controls: Controls, body: Mapping[str, Any], check_awake: Callable[[], None]) -> Answer:
     listed, is_trial = body.get("certificates"), body.get("dry_run") is True
     if not isinstance(listed, list) or not all(isinstance(told, dict) for told in listed):
         raise CallError(400, 'the body must hold the certificates: {"certificates": [{"name": …}]}')
     if len(listed) > MAX_CERTIFICATES:
         raise CallError(413, f"{len(listed)} certificates are too many at once; send {MAX_CERTIFICATES} at the most")
-    outcomes = [attrs.asdict(await _take_over(controls, told, is_trial=is_trial)) for told in listed]
+    outcomes = []
+    for told in listed:
+        check_awake()  # or it would be taken, and stored by nobody
+        outcomes.append(attrs.asdict(await _take_over(controls, told, is_trial=is_trial)))
     return Answer(_json({"outcomes": outcomes}))
 
 

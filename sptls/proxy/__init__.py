@@ -10,6 +10,7 @@ Cores: ``head`` reads request and response heads, ``fields`` is what both share,
 takes the chunked coding off, ``route`` decides where a request goes, ``headers`` writes heads and our own answers,
 ``log_line`` writes the access log's lines. Shells: ``http1`` and ``http2`` speak to clients, ``upstream`` to tracking
 services, ``access_log`` to the disk, and ``http01`` keeps the challenges that ``route`` answers.
+``http1_factory`` makes port 80's connections.
 
 What stands before us: ``announced`` reads the PROXY header before a connection of port 80, ``forwarded`` (a core) what
 a trusted proxy says of a request's client. ``passthrough`` joins clients with other TLS servers, byte for byte.

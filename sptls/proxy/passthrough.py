@@ -251,7 +251,8 @@ class Passage:
             for at, address in enumerate(addresses):
                 connecting = Deferred.fromCoroutine(connector.connect(address, self._upstream))
                 try:
-                    return await connecting.addTimeout((until - clock.seconds()) / (len(addresses) - at), clock)
+                    left_seconds = max(0.0, until - clock.seconds())  # a standstill of our own takes more than there is
+                    return await connecting.addTimeout(left_seconds / (len(addresses) - at), clock)
                 except TookTooLong:
                     failure = UpstreamError(504, f"no answer from {address} in time")
                 except UpstreamError as error:

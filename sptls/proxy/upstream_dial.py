@@ -52,7 +52,8 @@ class Dialler:
         failure = UpstreamError(502, "the upstream has no address")
         for at, address in enumerate(tried):
             try:
-                return await self._attempt(origin, address, (until - seconds()) / (len(tried) - at))
+                left_seconds = max(0.0, until - seconds())  # all may have passed at once, in a standstill of our own
+                return await self._attempt(origin, address, left_seconds / (len(tried) - at))
             except TookTooLong:
                 failure = UpstreamError(504, "no connection in time")
             except UpstreamError as error:

@@ -41,6 +41,9 @@ MAX_IDLE: Final = 128
 IDLE_SECONDS: Final = 30.0
 # The longest silence in an answer's content, and in taking a request's. nginx's proxy_read_timeout, proxy_send_timeout.
 BODY_SECONDS: Final = 60.0
+# Of the connections to an upstream, those for requests whose content is still coming: clients that send it as slowly as
+# they may must leave clicks their half.
+_UPLOADS_SHARE: Final = 0.5
 # For the peer's part of an orderly end (TLS close_notify); nobody waits for it but the file descriptor.
 CLOSING_SECONDS: Final = 5.0
 
@@ -118,6 +121,7 @@ class Origin:
         "_open",
         "_retired",
         "_services",
+        "_uploads",
         "_waiting",
         "deadlines",
         "head_bytes",
@@ -132,6 +136,7 @@ class Origin:
         self._idle: dict[UpstreamConnection, None] = {}
         self._dialling: set[UpstreamExchange] = set()
         self._waiting: dict[UpstreamExchange, None] = {}
+        self._uploads: set[UpstreamExchange] = set()  # begun before all of their content was there
         self._addresses: Addresses = ()
         self._dialler = Dialler(connector, services.clock)
         self._health = UpstreamHealth()
@@ -146,8 +151,10 @@ class Origin:
         """
         if exchange.repeatable and self._idle:
             self._idle.popitem()[0].take(exchange)
-        else:
+        elif exchange.ended or self._may_upload(exchange):
             self._begin_fresh(exchange)
+        else:
+            exchange.fail(UpstreamError(503, "too many large requests are on their way to the upstream"))
 
     def retry(self, exchange: UpstreamExchange, avoiding: str | None = None) -> None:
         """
@@ -291,6 +298,16 @@ class Origin:
         )
 
     # -- finding a connection
+
+    def _may_upload(self, exchange: UpstreamExchange) -> bool:
+        """
+        Tell whether *exchange*, whose content is still coming, may have a connection for as long as that takes.
+        """
+        self._uploads = {one for one in self._uploads if not (one.ended or one.done)}
+        if len(self._uploads) >= max(1, int(self._services.limits.upstream_connections * _UPLOADS_SHARE)):
+            return False
+        self._uploads.add(exchange)
+        return True
 
     def _begin_fresh(self, exchange: UpstreamExchange) -> None:
         if self._has_room() or self._idle:

@@ -120,7 +120,10 @@ class TlsConnection(SSL.Connection):
     def _blocked(self, result: int, reasons: Mapping[int, Blocked] = _BLOCKED) -> Blocked:
         blocked = reasons.get(_get_error(self._ssl, result))
         if blocked is None:
-            self._raise_ssl_error(self._ssl, result)
+            try:
+                self._raise_ssl_error(self._ssl, result)
+            finally:
+                _lib.ERR_clear_error()  # of what is left there, OpenSSL before 4 would accuse the next connection
             raise SSL.Error([("", "", "OpenSSL failed and does not say why")])
         return blocked
 
@@ -162,8 +165,8 @@ def limit_groups(context: SSL.Context) -> None:
     Have *context* exchange keys in the groups alone that are strong and common, the post-quantum one where there is it.
     """
     if _lib.SSL_CTX_set1_curves_list(context._context, _GROUPS) != 1:  # noqa: SLF001
-        _lib.ERR_clear_error()  # or a connection takes it for its own
         _lib.SSL_CTX_set1_curves_list(context._context, _GROUPS_BEFORE_3_5)  # noqa: SLF001
+        _lib.ERR_clear_error()  # or a connection takes it for its own
 
 
 @lru_cache(maxsize=8)  # and kept: OpenSSL keeps none of it alive

@@ -364,19 +364,23 @@ class TlsServer:
         sock = arrival.hand_over()
         self.counts.passed_through += 1
         self.counts.passing_through += 1
-        refused = partial(self._not_passed_on, sock)
-        self._passages.begin(
-            sock, arrival.peer, arrival.destination, server, refused=refused, ended=self._passage_ended
-        )
+        leave = sock.hand_on() if isinstance(sock, CountedSocket) else None
+        refused, ended = partial(self._not_passed_on, sock, leave), partial(self._passage_ended, leave)
+        self._passages.begin(sock, arrival.peer, arrival.destination, server, refused=refused, ended=ended)
 
-    def _not_passed_on(self, sock: SocketType) -> None:
-        self.counts.passing_through -= 1
+    def _not_passed_on(self, sock: SocketType, leave: Callable[[], None] | None) -> None:
         self.counts.passthrough_failures += 1
+        self._passage_over(leave)
         say_no(sock, INTERNAL_ERROR, self.lingering)
 
-    def _passage_ended(self) -> None:
-        self.counts.passing_through -= 1
+    def _passage_ended(self, leave: Callable[[], None] | None) -> None:
+        self._passage_over(leave)
         self._closed()
+
+    def _passage_over(self, leave: Callable[[], None] | None) -> None:
+        self.counts.passing_through -= 1
+        if leave is not None:  # it counted for its address
+            leave()
 
     def _hold(self, arrival: Arrival, name: HostName) -> None:
         if arrival.held_for is not None:  # asked again, and again told to wait: its deadline stays

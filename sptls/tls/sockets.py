@@ -203,6 +203,19 @@ class CountedSocket(socket.SocketType):
             super().close()
             self._leave()
 
+    def hand_on(self) -> Callable[[], None]:
+        """
+        Give what is to be called when the connection is closed, and call it here no more: it goes on in a duplicate.
+        """
+        leave, self._leave = self._leave, _nothing
+        return leave
+
+
+def _nothing() -> None:
+    """
+    Do nothing: somebody else tells that the connection is closed.
+    """
+
 
 def address_of(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:
     """

@@ -57,6 +57,15 @@ def test_change_is_a_reason_once() -> None:
     assert isinstance(compared(failed(None, CA, "connection", both), turned, ()), Same)
 
 
+def test_few_addresses_are_shown() -> None:
+    """
+    There may be thousands in an answer.
+    """
+    found = printed(leads(*(f"192.0.2.{number}" for number in range(10, 20))), is_of_caa=False)
+    assert found is not None
+    assert "192.0.2.10, 192.0.2.11, 192.0.2.12, 192.0.2.13 and 6 more" == found.words
+
+
 def test_change_that_does_not_help_is_none_until_one_does() -> None:
     """
     The next one is judged for itself.

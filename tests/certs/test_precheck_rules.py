@@ -97,6 +97,19 @@ def test_alias_is_told() -> None:
     assert f"leads to {ELSEWHERE6} (it is an alias of b.example)" in found.diagnosis.cause
 
 
+def test_what_a_stranger_wrote_is_one_line_and_short() -> None:
+    """
+    Names and values in the DNS may have any bytes, and are shown on terminals.
+    """
+    wrote = "evil\x1b[2J\nnew line \u202e" + "x" * 200
+    seen = Seen(Answer(addresses=(ELSEWHERE,), aliases=(wrote,)), NOTHING, (issue(wrote),))
+    gone = Seen(Answer("nxdomain", aliases=(wrote,)), NOTHING)
+    found = [*judge(seen, OURS), *judge(gone, OURS)]
+    assert 3 == len(found)
+    assert all(one.diagnosis.cause.isprintable() and len(one.diagnosis.cause) < 250 for one in found)
+    assert all("evil [2J new line" in one.diagnosis.cause for one in found)
+
+
 def issue(*values: str) -> Answer:
     """
     Give an answer with ``issue`` properties.
@@ -115,6 +128,8 @@ def issue(*values: str) -> Answer:
         (issue(""), False),
         (issue("letsencrypt.org; validationmethods=http-01"), True),
         (issue("letsencrypt.org; validationmethods=dns-01,dns-02"), False),
+        (issue("letsencrypt.org ;\tvalidationmethods = http-01 ; x = y"), True),
+        (issue("letsencrypt.org; accounturi = https://ca.example/acct/2"), False),
         (issue("letsencrypt.org; accounturi=https://ca.example/acct/1"), True),
         (issue("letsencrypt.org; accounturi=https://ca.example/acct/2"), False),
         (issue("letsencrypt.org; accounturi=https://ca.example/acct/1; validationmethods=dns-01"), False),

@@ -134,9 +134,13 @@ def test_certificate_is_judged(identifier: bytes | None, subject: str, verdict: 
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("192.0.2.1", True),
-        ("10.1.2.3", True),
-        ("2001:db8::1", True),
+        ("93.184.215.14", True),
+        ("2606:4700::1111", True),
+        ("10.1.2.3", False),
+        ("192.168.0.1", False),
+        ("100.100.100.200", False),
+        ("fd00:ec2::254", False),
+        ("::ffff:10.1.2.3", False),
         ("127.0.0.1", False),
         ("::1", False),
         ("::ffff:127.0.0.1", False),
@@ -152,6 +156,16 @@ def test_this_machine_and_its_link_are_not_asked(address: str, *, expected: bool
     Whoever owns a name's DNS chooses the addresses.
     """
     assert expected == is_askable(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"), [("10.1.2.3", True), ("fd00::1", True), ("10.1.2.4", False), ("127.0.0.1", False)]
+)
+def test_private_address_of_ours_is_asked(address: str, *, expected: bool) -> None:
+    """
+    In a network of one's own with a CA of one's own, and where the operator says which addresses are the proxy's.
+    """
+    assert expected == is_askable(address, {"10.1.2.3", "fd00::1", "127.0.0.1"})
 
 
 def test_few_addresses_of_each_family_are_asked() -> None:

@@ -549,18 +549,32 @@ def test_limit_of_the_account_stops_everybody_and_is_asked_about_once(setting: S
 
 def test_second_ca_is_asked_where_the_first_one_fails(setting: Setting) -> None:
     """
-    A refusal at the first one: the second one is asked at once; the next renewal begins with the first one again.
+    A refusal at the first one: the second one is asked at once, and whoever waits is not sent away in between; the next
+    renewal begins with the first one again.
     """
     second = Issuer(setting.now)
     second.directory = "https://second.example/directory"
     setting.renewer.set_authorities([setting.authority(setting.issuer), setting.authority(second)])
     setting.start(CLICK)
     setting.issuer.fail(CLICK, IssuanceFailed(AcmeProblem(400, "rejectedIdentifier")))
-    assert ([CLICK], [CLICK]) == (setting.issuer.asked, second.asked)
+    assert ([CLICK], [CLICK], []) == (setting.issuer.asked, second.asked, setting.failures)
     second.finish(CLICK)
     assert ("valid", second.directory) == (setting.state().state, setting.state().directory)
     setting.advance(days=40)
     assert ([CLICK] * 2, [CLICK]) == (setting.issuer.asked, second.asked)
+
+
+def test_last_ca_that_fails_sends_clients_away(setting: Setting) -> None:
+    """
+    There is no other to be asked, so whoever waits would wait in vain.
+    """
+    second = Issuer(setting.now)
+    second.directory = "https://second.example/directory"
+    setting.renewer.set_authorities([setting.authority(setting.issuer), setting.authority(second)])
+    setting.start(CLICK)
+    setting.issuer.fail(CLICK, IssuanceFailed(AcmeProblem(400, "rejectedIdentifier")))
+    second.fail(CLICK, IssuanceFailed(AcmeProblem(400, "rejectedIdentifier")))
+    assert [CLICK] == [name for name, _, _ in setting.failures]
 
 
 def test_second_ca_is_asked_while_the_first_one_is_out(setting: Setting) -> None:

@@ -73,18 +73,18 @@ def test_unknown(standings: Standings) -> None:
     standings.put_off(NAMES)
     assert standings.get(CLICK) is None
     assert CLICK not in standings
-    assert standings.drop(CLICK) is None
 
 
-def test_dropped(standings: Standings, seen: list[HostName]) -> None:
+def test_kept(standings: Standings, seen: list[HostName]) -> None:
     """
-    A dropped name is told as it stood, and one that was put off never comes up.
+    Those that go are told as they stood, and one that was put off never comes up.
     """
-    standings.put_off(NAMES[:2])
-    came_up = standings.get(NAMES[0])
-    assert (came_up, None) == (standings.drop(NAMES[0]), standings.drop(NAMES[1]))
+    standings.put_off(NAMES[:4])
+    came_up = [standings.get(name) for name in NAMES[:2]]
+    assert came_up[:1] == standings.keep({NAMES[1], NAMES[3]})
+    assert [NAMES[1], NAMES[3]] == list(standings)
     assert not standings.bring_up(9)
-    assert ([NAMES[0]], []) == (seen, list(standings))
+    assert [NAMES[0], NAMES[1], NAMES[3]] == seen
 
 
 @given(st.lists(st.sampled_from(["get", "drop", "bring up"])), st.lists(st.sampled_from(NAMES)))
@@ -99,8 +99,8 @@ def test_each_name_is_in_one_place(calls: list[str], names: list[HostName]) -> N
         if call == "get":
             assert (standings.get(name) is not None) is (name in there)
         elif call == "drop":
-            standings.drop(name)
             there.discard(name)
+            standings.keep(there)
         else:
             standings.bring_up(1)
     told = list(standings)

@@ -587,3 +587,42 @@ def is_refused(port: int) -> bool:
     if sock is not None:
         sock.close()
     return sock is None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_reload_changes_whose_bytes_pass_and_who_is_believed(
+    tmp_path: Path, authority: trustme.CA, tracking: Origin, workers: int
+) -> None:
+    """
+    SIGHUP is enough, in every process.
+    """
+    launcher = Launcher(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as backend:
+        backend.settimeout(10)
+        served = own_domain(authority, tmp_path, CLICK)
+        passed = f'[[domains]]\nname = "{PASSED}"\npassthrough = "127.0.0.1:{backend.getsockname()[1]}"\n'
+
+        def write(domains: str, listen: str = "") -> None:
+            upstream = tracking.configuration
+            path = launcher.write(domains=domains, acme='directory = "internal"', upstream=upstream, listen=listen)
+            path.write_text(f"workers = {workers}\n{path.read_text()}")
+
+        write(served)
+        with launcher.running() as daemon:
+            write(served + passed, f'proxy_protocol = ["{BALANCER}"]')
+            daemon.signal(signal.SIGHUP)
+            until(lambda: "the configuration was read again" in daemon.log, "the reload")
+            hello = hello_of(PASSED)
+            for source, start in [(BALANCER, V1), (STRANGER, b"")] * 3:
+                with dial(daemon.https, source) as client:
+                    client.sendall(start + hello)
+                    with backend.accept()[0] as server:
+                        server.settimeout(10)
+                        assert hello == take(server, len(hello))
+            write(served)
+            daemon.signal(signal.SIGHUP)
+            until(lambda: daemon.log.count("the configuration was read again") == 2, "the second reload")
+            for source in [BALANCER, STRANGER] * 3:
+                with dial(daemon.https, source) as client:
+                    client.sendall(hello)
+                    assert b"\x15\x03" == take(client, 2)

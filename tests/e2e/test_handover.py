@@ -11,6 +11,7 @@ import signal
 import socket
 import ssl
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,7 @@ from sptls.cli.client import DaemonClient
 from sptls.errors import ControlError, StartError
 from sptls.names import HostName
 from tests.e2e.activation import Activator, listening
+from tests.e2e.ca import Ca, certificate
 from tests.e2e.clicks import clicking
 from tests.e2e.conftest import CLICK, OTHER, own_domain
 from tests.e2e.daemon import Daemon, Launcher, http_get, https_get, until
@@ -259,3 +261,24 @@ def test_process_that_is_stopping_hands_nothing_over(launcher: Launcher) -> None
         until(lambda: _refuses(launcher.http), "drain")
         with pytest.raises(StartError, match="it is ending"):
             predecessor.ask(launcher.state)
+
+
+@pytest.mark.pebble
+def test_client_that_a_worker_holds_gets_the_certificate_of_the_next_process(ca: Ca, tmp_path: Path) -> None:
+    """
+    The old process's workers are told of it while they drain; it is ordered once.
+    """
+    launcher, client = ca.launcher(tmp_path, "late.example"), ca.client()
+    path = launcher.directory / "sptls.toml"
+    path.write_text(f"workers = 2\n{path.read_text()}")
+    with contextlib.ExitStack() as hanging, ThreadPoolExecutor(2) as clients:
+        hanging.enter_context(ca.hanging())
+        with _all_ended(launcher.spawn()) as daemons:
+            _serving(daemons[0])
+            waiting = [clients.submit(certificate, launcher.https, "late.example", client) for _ in range(2)]
+            until(lambda: daemons[0].status()["tls"]["holding"] == len(waiting), "held clients")
+            daemons.append(launcher.spawn("--take-over"))
+            _serving(daemons[1], 2)
+            hanging.close()
+            assert 1 == len({one.result(30).serial_number for one in waiting})
+            assert 0 == daemons[0].wait()

@@ -86,9 +86,9 @@ def test_client_that_leaves_does_not_cancel_the_order(ca: Ca, tmp_path: Path) ->
 
 def test_places_of_leavers_are_taken_by_others(ca: Ca, tmp_path: Path) -> None:
     """
-    Half of the connections may be held; over that a client is refused at once, until one leaves.
+    Half of the connections may be held, half of these for one name; over that it is refused at once, until one leaves.
     """
-    launcher = ca.launcher(tmp_path, "full.example", more="[limits]\nconnections = 4")
+    launcher = ca.launcher(tmp_path, "full.example", more="[limits]\nconnections = 8")
     client = ca.client()
     with contextlib.ExitStack() as hanging:
         hanging.enter_context(ca.hanging())

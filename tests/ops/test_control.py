@@ -321,3 +321,13 @@ def test_nothing_is_changed_while_another_process_takes_over(call: bytes) -> Non
     assert (b"503", []) == (answer.split(b" ")[1], controls.asked)
     assert "try again" in json.loads(content(answer))["error"]
     assert b" 200 " in ask(site, b"GET", b"/domains?name=a.example")
+
+
+def test_import_ends_where_another_process_begins_to_take_over() -> None:
+    """
+    What comes after that would be stored by nobody; what was taken before is kept.
+    """
+    controls = FakeControls()
+    body = json.dumps({"certificates": [_offered(), _offered()]}).encode()
+    answer = ask(control_site(Clock(), controls, is_paused=lambda: bool(controls.asked)), b"POST", b"/import", body)
+    assert (b"503", 1) == (answer.split(b" ")[1], len(controls.asked))

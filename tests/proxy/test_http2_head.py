@@ -255,7 +255,7 @@ def test_other_expectations_are_refused() -> None:
 @pytest.mark.parametrize("scheme", [b"https", b"HTTPS", b"http"])
 def test_a_proxy_before_us_may_name_the_scheme_that_it_was_asked_with(scheme: bytes) -> None:
     """
-    nginx takes it as well, and nothing depends on it: what the service is told is how we were asked.
+    As with nginx; nothing depends on it: what the service is told is how we were asked.
     """
     assert b"/f/a" == _head(scheme=scheme).target
 

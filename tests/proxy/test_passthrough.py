@@ -354,6 +354,24 @@ def test_addresses_are_tried_in_turn(scene: Scene) -> None:
     assert HELLO == scene.received(scene.accepted(), len(HELLO))
 
 
+def test_a_standstill_of_our_own(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    When the time for all addresses has passed at once, the client is refused, and nothing is said of a fault.
+    """
+    scene.found = [("127.0.0.1", "127.0.0.1")]
+    scene.resolver.start()
+    seconds, stood_still = scene.reactor.seconds, 0.0
+    monkeypatch.setattr(scene.reactor, "seconds", lambda: seconds() + stood_still)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
+        server = PassthroughConfig("backend.example", full.getsockname()[1])
+        scene.passages.serve([server])
+        with logged() as lines:
+            scene.begin(server)
+            stood_still = 5.0
+            scene.run(lambda: scene.told)
+    assert (["refused"], 1) == (scene.told, "no answer from 127.0.0.1 in time" in lines[0][1])
+
+
 def test_a_server_that_never_answers(scene: Scene) -> None:
     """
     Each address has its share of the time, and no more.

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
 from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from sptls.config import UpstreamConfig
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from OpenSSL import SSL
     from OpenSSL.crypto import X509
+    from twisted.internet.interfaces import IDelayedCall
 
 BOTH = ("2001:db8::1", "192.0.2.10")
 HOST = "spgo.test"
@@ -49,6 +51,30 @@ def test_silent_address_costs_its_share_of_the_time() -> None:
     assert list(BOTH) == stage.dialled
     stage.reactor.advance(2.6)
     assert ["failed 504"] == told.events
+
+
+class _Strict(Clock):
+    """
+    Refuses a moment in the past, as reactors do.
+    """
+
+    def callLater(self, delay: float, *call: Any, **more: Any) -> IDelayedCall:  # noqa: N802 - Twisted's name
+        """
+        Call later.
+        """
+        assert delay >= 0
+        return super().callLater(delay, *call, **more)
+
+
+def test_standstill_of_our_own_is_no_fault() -> None:
+    """
+    When all of the time has passed at once, the request ends as any that was not answered in time.
+    """
+    stage = UpstreamStage(addresses=BOTH, clock=_Strict())
+    told, _ = stage.ask()
+    with logged() as lines:
+        stage.reactor.advance(20)
+    assert (["failed 504"], []) == (told.events, [line for line in lines if "could not be connected" in line[1]])
 
 
 def test_failed_address_is_tried_last_for_a_while() -> None:

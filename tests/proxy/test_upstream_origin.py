@@ -5,6 +5,7 @@ import pytest
 from sptls.config import LimitsConfig
 from sptls.proxy import upstream_origin
 from sptls.proxy.resolver import REFRESH_SECONDS
+from sptls.proxy.upstream_exchange import GATHERED_BYTES
 from sptls.proxy.upstream_origin import IDLE_SECONDS
 from tests.proxy.upstreams import OK, UpstreamStage, lost
 from tests.proxy.wire import GET, POST, logged
@@ -205,6 +206,23 @@ def test_too_many_who_wait_are_told(narrow: UpstreamStage) -> None:
     """
     told = [narrow.ask()[0] for _ in range(4)]
     assert [[], [], [], ["failed 503"]] == [one.events for one in told]
+
+
+def test_slow_uploads_leave_clicks_their_half(narrow: UpstreamStage) -> None:
+    """
+    Of two connections one is for content that is still coming; over that it is refused, and a click is not.
+    """
+    head = POST + b"Content-Length: %d\r\n\r\n" % (GATHERED_BYTES + 2)
+    uploads = [narrow.ask(head) for _ in range(2)]
+    for _, exchange in uploads:
+        exchange.send_data(b"x" * (GATHERED_BYTES + 1))
+    narrow.ask()
+    assert ([[], ["failed 503"]], 2) == ([told.events for told, _ in uploads], len(narrow.dialled))
+    uploads[0][1].send_data(b"x")
+    uploads[0][1].send_end()
+    told, exchange = narrow.ask(head)
+    exchange.send_data(b"x" * (GATHERED_BYTES + 1))
+    assert [] == told.events
 
 
 def test_waiting_is_bounded_in_time(narrow: UpstreamStage) -> None:

@@ -805,6 +805,33 @@ def test_passed_on_with_what_was_announced(passing: tuple[Scene, PlayedPassages]
     passages.ended()
 
 
+def test_passed_on_it_counts_for_its_address_until_it_ends(ready: ServerContext) -> None:
+    """
+    Though our socket is closed long before: who passes it on has a duplicate.
+    """
+    certificates, passages = Certificates(ready), PlayedPassages()
+    certificates.answers[NAME.wire] = ELSEWHERE
+    scene = Scene(certificates, LimitsConfig(connections_per_address=1), passages)
+    counts = scene.server.counts
+    scene.client()
+    scene.run(lambda: passages.begun)
+    passages.begun[0][0].close()
+    scene.client()
+    scene.run(lambda: counts.over_address_limit)
+    passages.ended()
+    scene.client()
+    scene.run(lambda: len(passages.begun) == 2)
+    scene.client()
+    scene.run(lambda: counts.over_address_limit == 2)
+    passages.refused()
+    scene.client()
+    scene.run(lambda: len(passages.begun) == 3)
+    passages.begun[2][0].close()
+    passages.ended()
+    assert 0 == counts.passing_through
+    scene.close()
+
+
 def test_nowhere_to_pass_on_to(passing: tuple[Scene, PlayedPassages]) -> None:
     """
     The client gets an alert that says that it may come again.

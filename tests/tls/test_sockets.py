@@ -312,3 +312,18 @@ def test_counted_socket_leaves_once() -> None:
         for _ in range(2):
             counted.close()
         assert ([True], b"") == (left, far.recv(1))
+
+
+def test_counted_socket_leaves_it_to_another_to_leave() -> None:
+    """
+    Where the connection goes on in a duplicate.
+    """
+    left: list[bool] = []
+    near, far = socket.socketpair()
+    counted = CountedSocket(near, lambda: left.append(True))
+    with far:
+        leave = counted.hand_on()
+        counted.close()
+        assert [] == left
+        leave()
+        assert [True] == left
