@@ -14,17 +14,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
-from twisted.logger import Logger
 
 from sptls import config_load, remembered_domains
 from sptls.config import FILE_BYTES
 from sptls.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
+    from twisted.logger import Logger
+
     from sptls.config import Config
     from sptls.config_load import Overrides
 
-_log = Logger()
+
+def _log() -> Logger:
+    """
+    Give the daemon's log; the commands, which write none, need not wait for Twisted's import.
+    """
+    from twisted.logger import Logger
+
+    return Logger()
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -81,7 +89,9 @@ class ConfigSource:
             files = RememberedFiles(config_load.state_directory(text, self.overrides, base))
             config = self._config(text, base, files)
             for fault in error.faults:
-                _log.error("{fault}; the names that it had before are served; SIGHUP reads it again", fault=str(fault))
+                _log().error(
+                    "{fault}; the names that it had before are served; SIGHUP reads it again", fault=str(fault)
+                )
             return config
         self.remember(config)
         return config
@@ -95,7 +105,7 @@ class ConfigSource:
         try:
             remembered_domains.remember(config.state_dir, config.domains_file, DiskFiles().text(config.domains_file))
         except (OSError, ValueError) as error:
-            _log.warn("domains_file could not be copied for a start at which it is missing: {error}", error=error)
+            _log().warn("domains_file could not be copied for a start at which it is missing: {error}", error=error)
 
     def _text(self) -> tuple[str, Path]:
         """
