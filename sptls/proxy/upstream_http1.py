@@ -176,6 +176,10 @@ class UpstreamConnection:
         self._exchange, exchange.connection = exchange, self
         self._reader = ResponseReader(exchange.request.method, self._origin.head_bytes)
         self.transport.write(exchange.opening())
+        if not self._used and hasattr(self.transport, "acknowledge_at_once"):
+            # TLS's tickets come before the first answer, and who gathers small packets (RFC 896) holds it back until
+            # they are acknowledged: 40 ms for the first click after a pause, and for each POST.
+            self.transport.acknowledge_at_once()
         exchange.taken(self)
         if exchange.response_paused:
             self.transport.pauseProducing()

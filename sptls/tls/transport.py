@@ -9,7 +9,7 @@ Twisted.
 
 from __future__ import annotations
 
-from socket import IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_CORK, TCP_NODELAY
+from socket import IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_CORK, TCP_NODELAY, TCP_QUICKACK
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import attrs
@@ -185,6 +185,13 @@ class TlsTransport(TlsDescriptor):
         """
         if self._ended is None:
             self._socket.setsockopt(IPPROTO_TCP, TCP_CORK, True)
+
+    def acknowledge_at_once(self) -> None:
+        """
+        Let what the peer sends next be acknowledged without delay (RFC 1122 §4.2.3.2), until more is written.
+        """
+        if self._ended is None:
+            self._socket.setsockopt(IPPROTO_TCP, TCP_QUICKACK, True)
 
     def close_at_once(self) -> bool:
         """

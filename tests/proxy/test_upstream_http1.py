@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 from sptls.proxy.upstream_exchange import GATHERED_BYTES
 from sptls.proxy.upstream_origin import BODY_SECONDS
 from tests.proxy.upstreams import OK, Told, UpstreamStage, lost
-from tests.proxy.wire import GET, POST, Wire, logged
+from tests.proxy.wire import GET, POST, TlsWire, Wire, logged
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -22,6 +22,19 @@ def test_provides_twisteds_interfaces() -> None:
     connection, _ = UpstreamStage().kept()
     for interface in (IProtocol, IPushProducer):
         assert verifyObject(interface, connection)
+
+
+def test_first_answer_does_not_wait_for_a_delayed_acknowledgement() -> None:
+    """
+    Over TLS, once the first request is written; later ones are acknowledged by what follows.
+    """
+    stage, wire = UpstreamStage(), TlsWire()
+    stage.ask()
+    connection, _ = stage.accept(wire=wire)
+    assert [1] == wire.acknowledged_from
+    connection.dataReceived(OK)
+    stage.ask()
+    assert ([1], 1) == (wire.acknowledged_from, len(stage.dialled))
 
 
 # -- what makes a connection last

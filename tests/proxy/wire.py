@@ -207,6 +207,7 @@ class TlsWire(Wire):
         self.alpn, self.certificate = b"http/1.1", _Certificate(host.encode())
         self.lingers = False
         self.gathered_from: int | None = None
+        self.acknowledged_from: list[int] = []
         self.closes_at_once = True
 
     def gather_for_close(self) -> None:
@@ -214,6 +215,12 @@ class TlsWire(Wire):
         Note how many writes came before.
         """
         self.gathered_from = len(self.writes)
+
+    def acknowledge_at_once(self) -> None:
+        """
+        Note how many writes came before.
+        """
+        self.acknowledged_from.append(len(self.writes))
 
     def close_at_once(self) -> bool:
         """

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from socket import MSG_PEEK
+from socket import IPPROTO_TCP, MSG_PEEK, TCP_QUICKACK
 from typing import TYPE_CHECKING
 
 import attrs
@@ -325,6 +325,20 @@ def test_gathered_answer_leaves_with_the_close(wire: Wire) -> None:
     pair.run(lambda: pair.client.end)
     assert (b"answer", "close_notify") == (pair.client.received, pair.client.end)
     protocol.tls.gather_for_close()
+
+
+def test_acknowledges_at_once(wire: Wire) -> None:
+    """
+    What comes after a write is acknowledged without delay; asked for too late, it is no fault.
+    """
+    pair, protocol = wire(), Recorder()
+    transport = pair.open(protocol)
+    transport._socket.setsockopt(IPPROTO_TCP, TCP_QUICKACK, False)
+    protocol.tls.acknowledge_at_once()
+    assert transport._socket.getsockopt(IPPROTO_TCP, TCP_QUICKACK)
+    transport.abortConnection()
+    pair.pump.turn()
+    protocol.tls.acknowledge_at_once()
 
 
 def test_close_at_once(wire: Wire) -> None:
