@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 from importlib import metadata
-from typing import TYPE_CHECKING
 
+import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.ssl import platformTrust
 from twisted.internet.testing import MemoryReactorClock
 from twisted.web.iweb import IAgent
 from zope.interface.verify import verifyObject
 
-from sptls.acme.agent import CONNECT_SECONDS, CaAgent, make_agent, user_agent
-
-if TYPE_CHECKING:
-    import pytest
+from sptls.acme.agent import CLOSE_SECONDS, CONNECT_SECONDS, CaAgent, make_agent, user_agent
 
 
 def test_is_an_agent_that_can_be_closed() -> None:
@@ -55,3 +53,43 @@ def test_tells_the_ca_who_asks() -> None:
     RFC 8555 §6.1 wants a User-Agent that names the client.
     """
     assert user_agent().startswith("sptls")
+
+
+class Kept:
+    """
+    A kept connection whose other end never says close_notify.
+    """
+
+    def __init__(self) -> None:
+        self.transport: Kept | None = self
+        self.aborted: Deferred[None] = Deferred()
+
+    def abort(self) -> Deferred[None]:
+        """
+        Close in good order, as Twisted's web client has it: wait for the other end.
+        """
+        return self.aborted
+
+    def abortConnection(self) -> None:  # noqa: N802 - Twisted's name
+        """
+        Close without further ado.
+        """
+        self.aborted.callback(None)
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_close_waits_for_nobody_for_long(*, hangs: bool) -> None:
+    """
+    A CA that hangs holds nothing up; one that closes its end in time is not cut off.
+    """
+    reactor, closed = MemoryReactorClock(), list[object]()
+    agent, kept, lost = make_agent(reactor, platformTrust()), Kept(), Kept()
+    lost.transport = None
+    agent._pool._connections = {"ca": [kept, lost]}
+    agent.close().addCallback(closed.append)
+    lost.aborted.callback(None)
+    if not hangs:
+        kept.aborted.callback(None)
+        assert [] == reactor.getDelayedCalls()
+    reactor.advance(CLOSE_SECONDS)
+    assert 1 == len(closed)

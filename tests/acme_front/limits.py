@@ -66,11 +66,19 @@ class LetsEncryptLimits:
     """
     All buckets of one CA, full in the beginning; *refusals* has what was refused, in order.
 
-    *new_orders* stands in for the bucket that takes three hundred orders to empty.
+    *new_orders* stands in for the bucket that takes three hundred orders to empty, *failed_authorizations* for the one
+    that a *scale* would refill under a client that knows it by heart.
     """
 
-    def __init__(self, seconds: Callable[[], float], scale: float = 1.0, new_orders: Limit = NEW_ORDERS) -> None:
+    def __init__(
+        self,
+        seconds: Callable[[], float],
+        scale: float = 1.0,
+        new_orders: Limit = NEW_ORDERS,
+        failed_authorizations: Limit = FAILED_AUTHORIZATIONS,
+    ) -> None:
         self._seconds, self._scale, self._new_orders = seconds, scale, new_orders
+        self._failed_authorizations = failed_authorizations
         self._buckets: dict[tuple[str, object], _Bucket] = {}
         self._consecutive: Counter[tuple[str, str]] = Counter()
         self._issued: set[frozenset[str]] = set()
@@ -106,7 +114,7 @@ class LetsEncryptLimits:
             if self._consecutive[account, name] >= MAX_CONSECUTIVE_FAILURES:
                 self.refusals.append(f"paused: {name}")
                 return problem(429, "rateLimited", f"{name} is paused", retry_after=str(math.ceil(DAY)))
-        limits: list[tuple[Limit, object]] = [(FAILED_AUTHORIZATIONS, (account, name)) for name in names]
+        limits: list[tuple[Limit, object]] = [(self._failed_authorizations, (account, name)) for name in names]
         limits.append((CERTIFICATES_PER_SET, names))
         if names not in self._issued:
             limits += [(CERTIFICATES_PER_DOMAIN, domain) for domain in map(_domain, names)]
@@ -123,7 +131,7 @@ class LetsEncryptLimits:
         Count an authorization that became invalid.
         """
         self._consecutive[account, name] += 1
-        self._spend(FAILED_AUTHORIZATIONS, (account, name))
+        self._spend(self._failed_authorizations, (account, name))
 
     def issued(self, account: str, names: Iterable[str], *, replaces: bool = False) -> None:
         """

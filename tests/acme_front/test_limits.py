@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tests.acme_front.faults import Answer
-from tests.acme_front.limits import LetsEncryptLimits
+from tests.acme_front.limits import LetsEncryptLimits, Limit
 
 ACCOUNT, OTHER = "https://ca/acct/1", "https://ca/acct/2"
 
@@ -57,6 +57,17 @@ def test_failed_authorizations_are_limited_per_name() -> None:
     assert limits.new_order(ACCOUNT, ["b.test"]) is None
     moment.now = 720.0
     assert limits.new_order(ACCOUNT, ["a.test"]) is None
+
+
+def test_another_bucket_of_failed_authorizations() -> None:
+    """
+    One that is given stands in for Let's Encrypt's, and is not refilled before its own time.
+    """
+    moment = Moment()
+    limits = LetsEncryptLimits(moment, failed_authorizations=Limit("failed authorizations", 1, 3600.0))
+    limits.failed_authorization(ACCOUNT, "a.test")
+    moment.now = 720.0
+    assert 2880 == wait_seconds(limits.new_order(ACCOUNT, ["a.test"]))
 
 
 def test_certificates_are_limited_per_set_and_domain() -> None:

@@ -114,6 +114,16 @@ def test_restarts_in_mid_order_do_not_count_while_nothing_was_validated(ca: Ca, 
         daemon.wait_valid("restarted.example")
 
 
+def test_stop_while_the_ca_hangs(ca: Ca, tmp_path: Path) -> None:
+    """
+    The connections that were kept to a CA which answers no more do not hold the daemon's end up.
+    """
+    with ca.launcher(tmp_path, "stopped.example").running() as daemon:
+        daemon.wait_valid("stopped.example")
+        with ca.hanging():
+            assert -signal.SIGTERM == daemon.stop()
+
+
 def _kill_in_mid_order(launcher: Launcher, ca: Ca, name: str) -> None:
     """
     Start a daemon, and kill it when the CA begins to validate *name*.
