@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 import attrs
 
-from bench.certificates import Certificates
+from bench import latency, names
 from bench.conditions import conditions
 from bench.load import negotiated
 from bench.modes import MODES
-from bench.peers import PEERS, Setting, nginx_origin
+from bench.peers import PEERS
 from bench.report import Run, bars_table, mode_table, replaced, section
 from bench.servers import Server
+from bench.stage import Stage
 
 
 def main() -> None:
@@ -29,20 +28,11 @@ def main() -> None:
     Run the comparison that the command line asks for.
     """
     options = _options()
-    with ExitStack() as ending:
-        root = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="sptls-bench-")))
-        root.chmod(0o755)  # Apache's workers are not root
-        files = Certificates.make(root)
-        origin = nginx_origin(_directory(root, "origin"), files.certificate, files.key)
-        ending.callback(origin.stop)
-        servers: list[Server] = []
-        for name in options.only:
-            setting = Setting(
-                _directory(root, name), files.certificate, files.key, origin.port, files.ca, options.python
-            )
-            servers.append(PEERS[name](setting))
-            ending.callback(servers[-1].stop)
-        measured = _measured(servers, str(files.ca), options)
+    with Stage.begun() as stage:
+        servers = [stage.peer(name, options.python) for name in options.only]
+        measured = _measured(servers, str(stage.files.ca), options)
+        if options.write is not None:
+            measured = attrs.evolve(measured, further=_further(stage, servers, options.python))
     if options.write is not None:
         document = options.write.read_text()
         options.write.write_text(replaced(document, section(measured)))
@@ -61,7 +51,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--python", type=Path, default=Path(sys.executable), help="the virtualenv's Python that sptls runs on"
     )
-    parser.add_argument("--write", type=Path, help="the document whose figures are replaced")
+    parser.add_argument(
+        "--write", type=Path, help="the document whose figures are replaced; bench.latency and bench.names run too"
+    )
     return parser.parse_args()
 
 
@@ -85,10 +77,18 @@ def _measured(servers: list[Server], ca: str, options: argparse.Namespace) -> Ru
     return attrs.evolve(measured, conditions=conditions(options.python, options.tls, agreed))
 
 
-def _directory(root: Path, name: str) -> Path:
-    directory = root / name
-    directory.mkdir()
-    return directory
+def _further(stage: Stage, servers: list[Server], python: Path) -> tuple[str, ...]:
+    """
+    Run what is measured in another way than by modes, and print its tables as soon as they are there.
+    """
+    tables = []
+    beside = [server for server in servers if server.name in latency.SERVERS]
+    if beside:
+        tables.append(latency.measured(beside, str(stage.files.ca)))
+        print(f"\n{tables[-1]}", flush=True)
+    tables.append(names.measured(stage, python))
+    print(f"\n{tables[-1]}", flush=True)
+    return tuple(tables)
 
 
 def _rounds(mode: str, servers: list[Server], ca: str, options: argparse.Namespace) -> list[dict[str, float]]:

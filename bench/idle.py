@@ -9,14 +9,12 @@ from __future__ import annotations
 import argparse
 import resource
 import sys
-import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
-from bench.certificates import Certificates
 from bench.load import Connection, SystemClient, ask
-from bench.peers import PEERS, Setting, nginx_origin
+from bench.peers import PEERS
 from bench.servers import Server
+from bench.stage import Stage
 
 
 def main() -> None:
@@ -30,19 +28,10 @@ def main() -> None:
     options = parser.parse_args()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    with ExitStack() as ending:
-        root = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="sptls-idle-")))
-        root.chmod(0o755)
-        files = Certificates.make(root)
-        (root / "origin").mkdir()
-        origin = nginx_origin(root / "origin", files.certificate, files.key)
-        ending.callback(origin.stop)
+    with Stage.begun() as stage:
         for name in options.only:
-            (root / name).mkdir()
-            setting = Setting(root / name, files.certificate, files.key, origin.port, files.ca, options.python)
-            server = PEERS[name](setting)
-            ending.callback(server.stop)
-            cost = _bytes_per_connection(server, str(files.ca), options.connections)
+            server = stage.peer(name, options.python)
+            cost = _bytes_per_connection(server, str(stage.files.ca), options.connections)
             print(f"{server.name:12} {cost / 1000:.1f} KB an idle connection, of {options.connections}", flush=True)
 
 

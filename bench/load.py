@@ -13,6 +13,7 @@ import multiprocessing
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, Protocol
 
 from OpenSSL import SSL
@@ -139,13 +140,20 @@ def cold(tls: Tls, port: int, ca: str, requests: int) -> None:
     """
     client = _CLIENTS[tls](ca)
     for _ in range(requests):
-        connection = client.connect(port)
-        connection.sendall(ONE)
-        answer = b""
-        while piece := connection.recv(_READ_BYTES):
-            answer += piece
-        connection.close()
-        _check(answer)
+        click(client, port)
+
+
+def click(client: SystemClient | WheelClient, port: int) -> None:
+    """
+    Make one request on a connection of its own, and read until the server closes it.
+    """
+    connection = client.connect(port)
+    connection.sendall(ONE)
+    answer = b""
+    while piece := connection.recv(_READ_BYTES):
+        answer += piece
+    connection.close()
+    _check(answer)
 
 
 def keep(tls: Tls, port: int, ca: str, requests: int) -> None:
@@ -190,15 +198,25 @@ def shared(client: Callable[[int], None], requests: int, clients: int) -> int:
         RuntimeError: a client met something other than a click's answer.
     """
     each = requests // clients
+    in_processes(partial(client, each), clients)
+    return each * clients
+
+
+def in_processes(client: Callable[[], None], clients: int) -> None:
+    """
+    Run *client* in so many processes, and wait until all have ended.
+
+    Raises:
+        RuntimeError: a client met something other than a click's answer.
+    """
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=client, args=(each,)) for _ in range(clients)]
+    processes = [context.Process(target=client) for _ in range(clients)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     if any(process.exitcode for process in processes):
         raise RuntimeError("a client failed; what it met is printed above")
-    return each * clients
 
 
 def connected(port: int) -> socket.socket:

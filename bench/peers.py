@@ -237,12 +237,40 @@ def sptls_workers(setting: Setting) -> Server:
     return _sptls("sptls, 2 workers", setting, workers=2)
 
 
-def _sptls(name: str, setting: Setting, *, workers: int) -> Server:
+def sptls_names(setting: Setting, names: int) -> Server:
+    """
+    Start it with so many names: the one that clients ask for, and others that are never asked for and have no
+    certificate.
+
+    Their CA is a port where nobody listens, and allows one order an hour: so one of them is tried at a time, about once
+    a minute, and the rest wait. That is a five-hundredth of a processor.
+    """
+    others = setting.directory / "domains.txt"
+    others.write_text("".join(f"click{at}.example.com\n" for at in range(names - 1)))
+    authority = f"""
+directory = "https://127.0.0.1:{free_port()}/directory"
+agree_to_terms = true
+precheck = "off"
+limits.orders = "1 per 1h"
+"""
+    name = f"{names:,} names" if names > 1 else "1 name"
+    return _sptls(name, setting, workers=1, authority=authority, domains_file=others)
+
+
+def _sptls(
+    name: str,
+    setting: Setting,
+    *,
+    workers: int,
+    authority: str = 'directory = "internal"',
+    domains_file: Path | str = "",
+) -> Server:
     port = free_port()
     configuration = setting.directory / "sptls.toml"
     configuration.write_text(f"""
 state_dir = "{setting.directory}/state"
 workers = {workers}
+domains_file = "{domains_file}"
 [[domains]]
 name = "{NAME}"
 certificate = "{setting.certificate}"
@@ -252,7 +280,7 @@ https = ["127.0.0.1:{port}"]
 http = []
 admin = ""
 [acme]
-directory = "internal"
+{authority}
 [upstream]
 url = "https://localhost:{setting.origin_port}"
 trust = "{setting.origin_ca}"

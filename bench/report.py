@@ -52,13 +52,14 @@ BARS: Final = (
 class Run:
     """
     One run: what it was made on (a line each), what each server agreed on with clients, the rounds of each mode,
-    and each server's resident bytes at the end.
+    and each server's resident bytes at the end; *further* tables are of other measurements.
     """
 
     conditions: tuple[str, ...]
     negotiated: Mapping[str, str]
     rounds: Mapping[str, Rounds]
     resident_bytes: Mapping[str, int]
+    further: tuple[str, ...] = ()
 
 
 def quartiles(values: Sequence[float], form: str) -> str:
@@ -117,7 +118,7 @@ def section(run: Run) -> str:
     """
     conditions = "\n".join(f"- {line}" for line in run.conditions)
     tables = [mode_table(run, mode) for mode in run.rounds]
-    return "\n\n".join([BEGIN, conditions, *tables, bars_table(run), END])
+    return "\n\n".join([BEGIN, conditions, *tables, bars_table(run), *run.further, END])
 
 
 def replaced(document: str, figures: str) -> str:

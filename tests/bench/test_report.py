@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +77,14 @@ def test_only_what_is_between_the_marks_is_replaced() -> None:
     assert "\nold\n" not in once
     assert "- a machine\n- some versions" in once
     assert once == replaced(once, section(RUN))
+
+
+def test_further_tables_stand_behind_the_bars() -> None:
+    """
+    What other measurements found is between the marks too.
+    """
+    written = section(attrs.evolve(RUN, further=("| p99 |", "| names |")))
+    assert written.endswith(f"{bars_table(RUN)}\n\n| p99 |\n\n| names |\n\n{END}")
 
 
 @pytest.mark.parametrize("document", ["", BEGIN, END, END + BEGIN, BEGIN + BEGIN + END, BEGIN + END + END])
