@@ -1,17 +1,20 @@
 """
-Asking others over HTTP: what is sent, giving up on an answer for good, and saying in one line why none came.
+Asking others, over HTTP above all: what is sent, asking several at once, giving up on an answer for good, and saying in
+one line why none came.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
     from twisted.internet.interfaces import IConsumer
     from twisted.python.failure import Failure
 
@@ -48,6 +51,19 @@ class Content:
         """
         Do nothing: all is written.
         """
+
+
+async def all_of(questions: Iterable[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
+    """
+    Ask all *questions* at once and give their answers; where some fail, fail as the first of them, when all have ended.
+
+    Cancelled it cancels all of them, and fails with CancelledError; gatherResults would make another error of that.
+    """
+    results: Any = await DeferredList([Deferred.fromCoroutine(one) for one in questions], consumeErrors=True)
+    for is_answered, result in results:
+        if not is_answered:
+            result.raiseException()
+    return [result for _, result in results]
 
 
 def abandonable(work: Deferred[T]) -> Deferred[T]:

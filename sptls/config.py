@@ -315,7 +315,7 @@ class PassthroughConfig:
     proxy_protocol: bool = False
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return str(Address(self.host, self.port))
 
 
 @attrs.frozen

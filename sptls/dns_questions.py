@@ -10,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError
 
+from sptls.asking import all_of
 from sptls.certs import precheck_rules as rules
 
 if TYPE_CHECKING:
@@ -44,9 +45,7 @@ class Dns:
         Give the answer to each of *questions*, names and types.
         """
         try:
-            asking = [Deferred.fromCoroutine(self._ask(name, kind)) for name, kind in questions]
-            # Cancelled it cancels all of them; gatherResults would make another error of that.
-            return [_given(*answer) for answer in await DeferredList(asking, consumeErrors=True)]
+            return await all_of(self._ask(name, kind) for name, kind in questions)
         finally:
             for connection in tuple(self._resolver.connections):
                 connection.transport.loseConnection()
@@ -64,13 +63,6 @@ class Dns:
         except Exception:  # noqa: BLE001 - time is up, no route, nobody listens: it is all the same
             return rules.Answer("silent")
         return answer_in(message)
-
-
-def _given(is_given: bool, result: Any) -> rules.Answer:
-    if not is_given:
-        result.raiseException()
-    answer: rules.Answer = result
-    return answer
 
 
 def answer_in(message: Any) -> rules.Answer:

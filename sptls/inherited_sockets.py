@@ -14,14 +14,13 @@ import attrs
 from twisted.logger import Logger
 from twisted.python.systemd import ListenFDs
 
+from sptls.config import Address
 from sptls.errors import StartError
 from sptls.tls.sockets import adopt, is_at
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Iterator, MutableMapping
-
-    from sptls.config import Address
 
 _log = Logger()
 
@@ -84,7 +83,9 @@ class InheritedSockets:
         Raises:
             StartError: systemd passed one of them, and so somebody wants it served.
         """
-        unwanted = [f"{_spelled(one.socket)} ({one.unit_name})" for one in self._left if one.unit_name]
+        unwanted = [
+            f"{Address(*one.socket.getsockname()[:2])} ({one.unit_name})" for one in self._left if one.unit_name
+        ]
         self.close()
         if unwanted:
             raise StartError(
@@ -134,8 +135,3 @@ def _adopted(descriptor: int, name: str) -> socket.socket:
             f"systemd passes file descriptor {descriptor} ({name}), which is no listening TCP socket: {error}; "
             "the socket unit needs ListenStream= with a port, and Accept=no"
         ) from None
-
-
-def _spelled(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container
     from socket import SocketType, socket
 
-    from twisted.internet.interfaces import IAddress, IProtocol
+    from twisted.internet.address import IPv4Address, IPv6Address
+    from twisted.internet.interfaces import IProtocol
 
     from sptls.tls.lingering import SocketReactor
 
@@ -42,7 +43,7 @@ class Clients(Protocol):
         Tell whether one more may be made; *room_again* is called when it may again.
         """
 
-    def buildProtocol(self, addr: IAddress, /) -> IProtocol | None:
+    def buildProtocol(self, addr: IPv4Address | IPv6Address, /) -> IProtocol | None:
         """
         Make one; None: this client must not stay.
         """

@@ -80,7 +80,8 @@ class Precheck:
         """
         Look as *cas* say from now on.
         """
-        self._cas = {acme.directory: acme for acme in cas if acme.directory != INTERNAL_DIRECTORY}
+        looked_for = (acme for acme in cas if acme.directory != INTERNAL_DIRECTORY and acme.precheck != "off")
+        self._cas = {acme.directory: acme for acme in looked_for}
 
     async def gate(self, name: HostName, directory: str) -> None:
         """
@@ -104,7 +105,7 @@ class Precheck:
         Give what may explain that an order for *name* at *directory*'s CA ended with *error*.
         """
         acme = self._cas.get(directory)
-        if acme is None or acme.precheck == "off" or not rules.concerns_name(error):
+        if acme is None or not rules.concerns_name(error):
             return ()
         self.learnt.failed(name)
         check = await self._check(name, acme)
@@ -116,7 +117,7 @@ class Precheck:
         Give all that can be seen of *name* now, for people; None where *directory*'s CA is none that is looked for.
         """
         acme = self._cas.get(directory)
-        return None if acme is None or acme.precheck == "off" else await self._check(name, acme)
+        return None if acme is None else await self._check(name, acme)
 
     async def look(
         self, name: HostName, directory: str, *, with_caa: bool
@@ -125,7 +126,7 @@ class Precheck:
         Give what the DNS says of *name* now, and what that means for an order at *directory*'s CA; None for nothing.
         """
         acme = self._cas.get(directory)
-        if acme is None or acme.precheck == "off":
+        if acme is None:
             return None
         seen = await self._bounded(name, self._see(name, acme, with_caa=with_caa))
         return None if seen is None else (seen, rules.judge(seen, await self._ours(acme)))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.x509 import ExtensionNotFound
 from OpenSSL import SSL
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
+from sptls.asking import all_of
 from sptls.certs import reach_rules as rules
 from sptls.connecting import connected
 from sptls.errors import UpstreamError
@@ -30,7 +31,7 @@ from sptls.tls.alpn_challenge import ACME_IDENTIFIER, ACME_TLS_1
 from sptls.tls.contexts import stranger_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from OpenSSL.crypto import X509
     from twisted.python.failure import Failure
@@ -87,7 +88,7 @@ class Reach:
             return ()
         probe = rules.Probe.of(secrets.token_bytes(rules.PROBE_BYTES))
         answers: list[rules.Reached] = []
-        for told in await _all(self._by_type(name, asked, kind, probe, seconds) for kind in kinds):
+        for told in await all_of(self._by_type(name, asked, kind, probe, seconds) for kind in kinds):
             answers += told
         skipped = [one for one in dict.fromkeys(addresses) if one not in asked]
         return (*answers, *(rules.Reached(one, kind, "unasked") for one in skipped for kind in kinds))
@@ -101,7 +102,7 @@ class Reach:
         responder = self._responders[kind]
         try:
             await maybeDeferred(responder.start_responding, name.text, probe, probe).addTimeout(seconds, self._reactor)
-            return await _all(self._at(name, address, kind, probe, seconds) for address in addresses)
+            return await all_of(self._at(name, address, kind, probe, seconds) for address in addresses)
         except CancelledError:
             raise
         except Exception:  # noqa: BLE001 - a plugged-in responder's fault; the look tells nothing of this type then
@@ -134,13 +135,13 @@ class Reach:
 
     async def _fetch(self, name: HostName, address: str, probe: rules.Probe) -> rules.Reached:
         fetching = _Fetching(rules.request(name, probe, _USER_AGENT), probe)
-        await self._connect(address, rules.HTTP_01, fetching, Factory.forProtocol(lambda: fetching))
+        await self._connect(address, rules.HTTP_01, Factory.forProtocol(lambda: fetching))
         return rules.http_answer(address, await fetching.received, probe)
 
     async def _shake_hands(self, name: HostName, address: str, probe: rules.Probe) -> rules.Reached:
         shaking = _Shaking()
         factory = TLSMemoryBIOFactory(_AcmeTls(name), True, Factory.forProtocol(lambda: shaking), self._reactor)
-        await self._connect(address, rules.TLS_ALPN_01, shaking, factory)
+        await self._connect(address, rules.TLS_ALPN_01, factory)
         try:
             shown = await shaking.certificate
         except SSL.Error:
@@ -150,7 +151,7 @@ class Reach:
             return rules.Reached(address, rules.TLS_ALPN_01, "unreached", reason)
         return rules.alpn_answer(address, *_read(shown), probe)
 
-    async def _connect(self, address: str, kind: str, protocol: Protocol, factory: Any) -> None:
+    async def _connect(self, address: str, kind: str, factory: Any) -> None:
         sock = await connected(self._reactor, address, self._ports[kind])
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
@@ -259,15 +260,3 @@ def _read(shown: X509) -> tuple[bytes | None, str]:
     except Exception:  # noqa: BLE001 - a stranger's certificate may be malformed in any way
         return None, ""
     return extension.value.value, subject
-
-
-async def _all(coroutines: Iterable[Coroutine[Deferred[Any], Any, Any]]) -> list[Any]:
-    """
-    Await all of *coroutines* at once; cancelled it cancels them.
-    """
-    running = [Deferred.fromCoroutine(one) for one in coroutines]
-    results = await DeferredList(running, consumeErrors=True)
-    for is_given, result in results:
-        if not is_given:
-            result.raiseException()
-    return [result for _, result in results]

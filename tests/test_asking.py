@@ -11,7 +11,7 @@ from twisted.internet.error import DNSLookupError
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
-from sptls.asking import abandonable, reason
+from sptls.asking import abandonable, all_of, reason
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,52 @@ def test_work_that_is_not_abandoned_has_its_result() -> None:
     done.callback(1)
     broken.errback(ValueError())
     assert [1, ValueError] == results
+
+
+def test_all_are_asked_at_once() -> None:
+    """
+    The answers are in the order of the questions, whichever came first.
+    """
+    asked: list[Deferred[str]] = [Deferred(), Deferred()]
+    answers: list[object] = []
+    Deferred.fromCoroutine(all_of(awaited(one) for one in asked)).addBoth(answers.append)
+    asked[1].callback("second")
+    assert [] == answers
+    asked[0].callback("first")
+    assert [["first", "second"]] == answers
+
+
+def test_one_that_fails_fails_all_when_they_have_ended() -> None:
+    """
+    Nothing is left under way, and the failure is the question's own.
+    """
+    asked: list[Deferred[str]] = [Deferred(), Deferred()]
+    answers: list[object] = []
+    Deferred.fromCoroutine(all_of(awaited(one) for one in asked)).addErrback(
+        lambda failure: answers.append(failure.value)
+    )
+    error = ValueError("no")
+    asked[0].errback(error)
+    assert [] == answers
+    asked[1].callback("second")
+    assert [error] == answers
+
+
+def test_cancelling_cancels_all() -> None:
+    """
+    Whoever gives up hears of nothing else.
+    """
+    cancelled: list[object] = []
+    asked: list[Deferred[str]] = [Deferred(cancelled.append), Deferred(cancelled.append)]
+    answers: list[object] = []
+    asking = Deferred.fromCoroutine(all_of(awaited(one) for one in asked))
+    asking.addErrback(lambda failure: answers.append(failure.check(CancelledError)))
+    asking.cancel()
+    assert (asked, [CancelledError]) == (cancelled, answers)
+
+
+async def awaited(answer: Deferred[str]) -> str:
+    """
+    Wait for *answer*.
+    """
+    return await answer

@@ -256,7 +256,7 @@ def test_sockets_that_can_be_bound_together_are_fine(text: str) -> None:
     """
     Port 0 is any free one; IPv4 and IPv6 are apart.
     """
-    loaded(text, domains=("a.b",), agree_to_terms=True)
+    assert ["a.b"] == [str(each.name) for each in loaded(text, domains=("a.b",), agree_to_terms=True).domains]
 
 
 def test_the_admin_listener_can_be_off() -> None:
@@ -547,7 +547,8 @@ def test_addresses_that_are_not_bound_take_no_port() -> None:
     """
     The admin listener may have one that the proxy would need.
     """
-    renewing("listen = {https = [':9000'], admin = ':9000'}")
+    listen = renewing("listen = {https = [':9000'], admin = ':9000'}").listen
+    assert ((), 9000) == (listen.https, listen.admin and listen.admin.port)
 
 
 @pytest.mark.parametrize(

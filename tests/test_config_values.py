@@ -5,6 +5,7 @@ Single values: what they spell, and the sentence for those that spell nothing.
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 
 from sptls import config_values
 from sptls.config import DIRECTORIES, UNLIMITED, PassthroughConfig, Rate, UpstreamConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize(
@@ -353,11 +357,19 @@ def test_what_is_no_server_to_pass_connections_to(text: str) -> None:
         config_values.passthrough(text)
 
 
-@given(st.text())
+@given(
+    st.text()
+    | st.text("0123456789abcdef.:/[]%", max_size=20)
+    | st.ip_addresses().map(str)
+    | st.builds("{}/{}".format, st.sampled_from(["10.0.0.0", "fd00::", "::ffff:0:0"]), st.integers(0, 130))
+    | st.builds("{}:{}".format, st.sampled_from(["a.example", "192.0.2.1", "[fd00::1]"]), st.integers(0, 70_000))
+)
 def test_any_text_is_a_network_or_not(text: str) -> None:
     """
-    No other exception.
+    No other exception; what is one is the same when it is read again.
     """
+    parse: Callable[[str], object]
     for parse in (config_values.network, config_values.passthrough):
         with contextlib.suppress(ValueError):
-            parse(text)
+            found = parse(text)
+            assert found == parse(str(found))

@@ -4,11 +4,11 @@ A client's HTTP/1.1 connection: the same requests for the service and the same s
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from fuzz.pieces import cut
-from tests.proxy.wire import GET, OK, POST, PlayedExchange, Stage, logged
+from tests.proxy.outcome import outcome
+from tests.proxy.wire import GET, POST, logged
 
 SEEDS: Final = (
     b"\x10" + GET + GET,
@@ -17,8 +17,6 @@ SEEDS: Final = (
     b"\x30GET / HTTP/1.0\r\nHost: click.example.com\r\nConnection: keep-alive\r\n\r\n" + GET,
     b"\x02GET / HTTP/1.1\r\nHost: other\r\n\r\n" + POST + b"Expect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
 )
-
-Outcome = tuple[list[tuple[bytes, bytes]], list[bytes]]
 
 
 def check(data: bytes) -> None:
@@ -29,27 +27,3 @@ def check(data: bytes) -> None:
     with logged() as events:
         assert outcome([whole]) == outcome(pieces)
     assert events == []
-
-
-def outcome(pieces: list[bytes]) -> Outcome:
-    """
-    Give what a service got of *pieces* as whole requests, and the statuses that the client got.
-    """
-    stage = Stage()
-    stage.tracking = _answers
-    connection, wire = stage.connect()
-    for piece in pieces:
-        if wire.end == "open":
-            connection.dataReceived(piece)
-        for exchange in stage.exchanges:
-            if exchange.events == ["end"]:
-                exchange.events.append("answered")
-                exchange.answer(OK, b"ok")
-    whole = [(exchange.head_bytes, exchange.content) for exchange in stage.exchanges if "answered" in exchange.events]
-    return whole, re.findall(rb"HTTP/1\.1 ([2-5]\d\d) ", wire.value())
-
-
-def _answers(exchange: PlayedExchange) -> None:
-    if not (exchange.request.chunked or exchange.request.content_length):
-        exchange.events.append("answered")
-        exchange.answer(OK, b"ok")

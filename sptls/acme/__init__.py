@@ -13,6 +13,7 @@ From the seam downwards, each calls only those below it:
 - ``turns``: one order at a time asks for what all of them need
 - ``exchange``: one HTTP request and its answer, bounded in time and size
 - ``agent``: the HTTPS connections to the CA
+- ``ca_hosts``: the addresses of the CA's hosts, looked up in threads that nobody waits for at the end
 
 These decide and do no I/O; the ones above ask them:
 

@@ -64,11 +64,12 @@ class Authorities:
 
     def load(self, limits: Mapping[str, Mapping[str, float]], now: float) -> None:
         """
-        Take the stored entries of each CA's *limits*; *now* is epoch seconds.
+        Take the stored entries of each CA's *limits* that bind still; *now* is epoch seconds.
         """
         for directory, authority in self._by_directory.items():
             authority.ledger.load(limits.get(directory, {}))
             authority.ledger.correct(now, LONGEST_LIMIT_SECONDS)
+            authority.ledger.prune(now)
 
     def shift(self, seconds: float) -> None:
         """

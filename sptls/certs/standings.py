@@ -13,7 +13,7 @@ from sptls.certs.records import NO_HISTORY
 from sptls.certs.standing import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable
 
     from sptls.certs.records import Loaded
     from sptls.names import HostName
@@ -89,10 +89,6 @@ class Standings:
 
     def __contains__(self, name: HostName) -> bool:
         return name in self._here or name in self._put_off
-
-    def __iter__(self) -> Iterator[HostName]:
-        yield from self._here
-        yield from self._put_off
 
     def _bring_up(self, name: HostName) -> Standing:
         del self._put_off[name]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from sptls.addresses import plain_host
 from sptls.proxy.forwarded import believed
+from sptls.proxy.headers import for_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sptls.deadlines import DeadlineQueue
     from sptls.proxy.gateway import Gateway
     from sptls.proxy.head import RequestHead
+    from sptls.proxy.route import Site
     from sptls.proxy.stream import StreamTransport
     from sptls.tls.transport import TlsTransport
 
@@ -109,6 +111,13 @@ class ClientConnection:
         if self.proxies is None:
             return self.peer, scheme
         return believed(request.fields, self.proxies, self.peer, scheme)
+
+    def passed_on(self, request: RequestHead, site: Site) -> tuple[bytes, bytes | None]:
+        """
+        Give *request*'s head as *site*'s upstream gets it, and the HSTS value that its answer gets, or None.
+        """
+        client, scheme = self.client_of(request)
+        return for_upstream(request, site, client, scheme), site.hsts if scheme == b"https" else None
 
     def abort(self) -> None:
         """

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from sptls.interfaces import IDownstream
 from sptls.proxy.body import LAST_CHUNK, Chunked, UntilClose, chunk, response_body
 from sptls.proxy.exchange_log import CLIENT_LEFT, note
-from sptls.proxy.headers import client_framing, error_page, for_client, for_upstream, own_response
+from sptls.proxy.headers import client_framing, error_page, for_client, own_response
 
 if TYPE_CHECKING:
     from sptls.errors import UpstreamError
@@ -63,12 +63,7 @@ class Http1Exchange:
         Pass the request's head on to *site*'s upstream.
         """
         connection, request = self._connection, self._known_request()
-        client, scheme = connection.peer, b"https" if connection.tls else b"http"
-        if connection.proxies is not None:
-            client, scheme = connection.client_of(request)
-        if site.hsts is not None and scheme == b"https":
-            self._hsts = site.hsts
-        head_bytes = for_upstream(request, site, client, scheme)
+        head_bytes, self._hsts = connection.passed_on(request, site)
         upstream = connection.gateway.upstreams.exchange(site, head_bytes, request, self)
         if connection.exchange is self:
             self.upstream = upstream

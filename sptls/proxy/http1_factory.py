@@ -16,7 +16,8 @@ from sptls.proxy.http1 import Http1
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.interfaces import IAddress, IProtocol
+    from twisted.internet.address import IPv4Address, IPv6Address
+    from twisted.internet.interfaces import IProtocol
 
     from sptls.admission import Admission
     from sptls.proxy.gateway import Gateway
@@ -48,11 +49,11 @@ class Http1Factory:
         if self._open == self._connections - 1:
             self.room_again()
 
-    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+    def buildProtocol(self, addr: IPv4Address | IPv6Address) -> IProtocol | None:
         """
         Serve one more client, or not if it must not stay.
         """
-        host = plain_host(str(getattr(addr, "host", "")))
+        host = plain_host(addr.host)
         announcing = self._gateway.proxy_protocol
         if announcing is not None and host in announcing:
             made: Announced | Http1 | None = Announced(self._gateway, self._made, self.left)

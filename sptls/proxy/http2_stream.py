@@ -17,7 +17,7 @@ from sptls.interfaces import IDownstream
 from sptls.proxy.exchange_log import CLIENT_LEFT, note
 from sptls.proxy.gateway import BODY_BYTES
 from sptls.proxy.head import parse_response
-from sptls.proxy.headers import client_fields, error_page, for_upstream, own_response
+from sptls.proxy.headers import client_fields, error_page, own_response
 from sptls.proxy.http2_flow import Inflow, Outflow
 from sptls.proxy.http2_frames import ErrorCode, headers, reset, window_update
 from sptls.proxy.http2_head import are_trailers
@@ -273,12 +273,7 @@ class Http2Stream:
         if request is None:
             raise AssertionError("a request without a head is only ever refused")
         connection = session.connection
-        client, scheme = connection.peer, b"https"
-        if connection.proxies is not None:
-            client, scheme = connection.client_of(request)
-        if site.hsts is not None and scheme == b"https":
-            self._hsts = site.hsts
-        head_bytes = for_upstream(request, site, client, scheme)
+        head_bytes, self._hsts = connection.passed_on(request, site)
         upstream = connection.gateway.upstreams.exchange(site, head_bytes, request, self)
         if self._is_over or self.outflow.ends:
             return  # it failed, or was answered, at once

@@ -127,14 +127,6 @@ class ServedCertificates:
             entry.failing_until = until
             self._settle(name)
 
-    def forget_failure(self, name: HostName) -> None:
-        """
-        Let clients of *name* wait again, since an attempt is being made.
-        """
-        entry = self._entry(name)
-        if entry is not None:
-            entry.failing_until = None
-
     def withdraw(self, name: HostName) -> None:
         """
         Serve *name*'s certificate no more, since it can't be.

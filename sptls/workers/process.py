@@ -65,7 +65,6 @@ class WorkerProcess(ProcessProtocol):
         self.ended: Deferred[None] = Deferred()
         self.serving: Deferred[None] = Deferred()
         self.reason = ""
-        self.started_at = clock.seconds()
         self._served_at: float | None = None
         self._clock, self._told = clock, told
         self._frames = Frames()

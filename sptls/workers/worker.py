@@ -185,8 +185,11 @@ class Worker(Protocol):
             self._leaving.addBoth(self._last_words)
 
     def _send(self, message: Message) -> None:
+        self._write(framed(messages.encode(message)))
+
+    def _write(self, message: bytes) -> None:
         if self.transport is not None and not self._is_orphan:
-            self.transport.write(framed(messages.encode(message)))
+            self.transport.write(message)
 
     def _tell(self) -> None:
         """
@@ -209,8 +212,7 @@ class Worker(Protocol):
             return False
         message = framed(messages.encode(messages.Counted(self._begun.serving.traffic())))
         self._next_report = now + len(message) / _TOLD_BYTES_PER_SECOND
-        if self.transport is not None and not self._is_orphan:
-            self.transport.write(message)
+        self._write(message)
         return True
 
     def _want(self, name: HostName) -> None:

@@ -111,3 +111,12 @@ def test_stored_limits_are_loaded_and_corrected() -> None:
         assert wait.moment <= MOMENT.wall + LONGEST_LIMIT_SECONDS
     cas.shift(-LONGEST_LIMIT_SECONDS - 120.0)
     assert isinstance(choose(cas), Attempt)
+
+
+def test_stored_limits_that_bind_no_more_are_not_taken() -> None:
+    """
+    Names come and go; what is full again is as good as never spent.
+    """
+    first = authority(FIRST)
+    Authorities([first]).load({FIRST: {"orders": MOMENT.wall + 60, "gone": MOMENT.wall - 1}}, MOMENT.wall)
+    assert {"orders": MOMENT.wall + 60} == first.ledger.entries

@@ -82,8 +82,9 @@ def test_kept(standings: Standings, seen: list[HostName]) -> None:
     standings.put_off(NAMES[:4])
     came_up = [standings.get(name) for name in NAMES[:2]]
     assert came_up[:1] == standings.keep({NAMES[1], NAMES[3]})
-    assert [NAMES[1], NAMES[3]] == list(standings)
+    assert [NAMES[1], NAMES[3]] == [name for name in NAMES if name in standings]
     assert not standings.bring_up(9)
+    assert [NAMES[1], NAMES[3]] == [standing.name for standing in standings.values()]
     assert [NAMES[0], NAMES[1], NAMES[3]] == seen
 
 
@@ -103,9 +104,10 @@ def test_each_name_is_in_one_place(calls: list[str], names: list[HostName]) -> N
             standings.keep(there)
         else:
             standings.bring_up(1)
-    told = list(standings)
+    assert there == {name for name in NAMES if name in standings}
+    standings.bring_up(len(NAMES))
+    told = [standing.name for standing in standings.values()]
     assert (there, len(there)) == (set(told), len(told))
-    assert all(name in standings for name in there)
     assert len(set(came_up)) == len(came_up)
 
 

@@ -5,6 +5,7 @@ The long batteries' own frame: `make soak` runs this folder and writes what came
 from __future__ import annotations
 
 import platform
+import ssl
 import subprocess
 import sys
 from collections.abc import Generator
@@ -13,10 +14,29 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import trustme
 
 ROOT = Path(__file__).parent.parent.parent
 RECORD = ROOT / "docs" / "soak.md"
 _LIBRARIES = ("twisted", "pyopenssl", "cryptography")
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    """
+    Give the CA of the certificates that are brought along.
+    """
+    return trustme.CA(key_type=trustme.KeyType.ECDSA)
+
+
+@pytest.fixture
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    """
+    Give a client's context that trusts it.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(context)
+    return context
 
 
 @pytest.hookimpl(wrapper=True)

@@ -90,24 +90,6 @@ def outside() -> Iterator[Outside]:
 
 
 @pytest.fixture
-def authority() -> trustme.CA:
-    """
-    Give the CA of the certificate that is brought along.
-    """
-    return trustme.CA(key_type=trustme.KeyType.ECDSA)
-
-
-@pytest.fixture
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """
-    Give a client's context that trusts it.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.configure_trust(context)
-    return context
-
-
-@pytest.fixture
 def daemon(tmp_path: Path, authority: trustme.CA, outside: Outside) -> Iterator[Daemon]:
     """
     Give a daemon with a certificate of its own for `CLICK`, and every default.

@@ -62,24 +62,6 @@ class Line:
 
 
 @pytest.fixture
-def authority() -> trustme.CA:
-    """
-    Give the CA of the certificates that are brought along.
-    """
-    return trustme.CA(key_type=trustme.KeyType.ECDSA)
-
-
-@pytest.fixture
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """
-    Give a client's context that trusts it.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.configure_trust(context)
-    return context
-
-
-@pytest.fixture
 def tracking(tmp_path: Path) -> Iterator[Origin]:
     """
     Give a tracking service.

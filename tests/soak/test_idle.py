@@ -23,8 +23,8 @@ def test_first_click_after_a_lifetime_without_any(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """
-    Nobody clicks for longer than the certificates of 20 names live, then the CA stops answering: the first click on
-    each name is answered within 20 ms, by a certificate that is valid.
+    Nobody clicks for longer than the certificates of 20 names live, then the CA stops answering: the first handshake of
+    each name takes less than 20 ms, with a certificate that is valid, and so does half of the clicks with their answer.
     """
     with (
         running_ca(tmp_path / "ca", certificate_seconds=CERTIFICATE_SECONDS) as ca,
@@ -43,7 +43,8 @@ def test_first_click_after_a_lifetime_without_any(
     record_property("first handshake of a name, ms: median, most", _told(handshakes))
     record_property("answer to it, ms: median, most", _told(answers))
     assert orders >= 2 * len(NAMES)
-    assert statistics.median(handshakes) + statistics.median(answers) < FIRST_CLICK_MS
+    assert max(handshakes) < FIRST_CLICK_MS
+    assert statistics.median(map(sum, clicks)) < FIRST_CLICK_MS
 
 
 def _click(port: int, name: str, client: ssl.SSLContext) -> tuple[float, float]:

@@ -20,7 +20,10 @@ FORTY_NAMES_SECONDS = 10.0
 THIRTY_SLOW_NAMES_SECONDS = 15.0
 FIRST_HANDSHAKE_SECONDS = 1.0
 FIVE_THOUSAND_MB = 100.0
-HUNDRED_THOUSAND_SECONDS = 15.0
+# 2 s are promised for a quiet machine (docs/performance.md); this is what holds on a busy one.
+HUNDRED_THOUSAND_SECONDS = 4.0
+HUNDRED_THOUSAND_MB = 250.0
+STORED = 10_000
 # PEBBLE_VA_SLEEPTIME where it is not set.
 PEBBLES_OWN_SLEEP_SECONDS = 5
 
@@ -112,8 +115,8 @@ def test_everything_is_down_at_restart(tmp_path: Path, record_property: Callable
 
 def test_five_thousand_stored_certificates(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """
-    With 5,000 stored certificates the first handshake is done within a second of exec, in 100 MB, and the CA
-    hears nothing.
+    With 5,000 stored certificates the first handshake is done within a second of exec, by the quickest of 5 starts, in
+    100 MB, and the CA hears nothing.
     """
     names = [f"n{number}.stored.example" for number in range(5000)]
     with running_ca(tmp_path / "ca") as ca:
@@ -144,32 +147,43 @@ def test_five_thousand_stored_certificates(tmp_path: Path, record_property: Call
 
 def test_hundred_thousand_configured_names(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """
-    100,000 configured names, one of them stored, and a CA that is down: how soon the stored one is served, in
-    how much memory.
+    100,000 configured names, 10,000 of them stored, and a CA that is down: the first handshake is done within 4 s of
+    exec, by the quickest of 5 starts, in 250 MB; all that are stored are valid, and one is served while the status is
+    asked for.
     """
     names = [f"n{number}.configured.example" for number in range(100_000)]
     with running_ca(tmp_path / "ca") as ca:
         pass
-    launcher = ca.launcher(tmp_path / "daemon", *names)
-    root = fill_store(launcher.state, names[:1], ca.pebble.directory_url)
+    launcher = ca.launcher(tmp_path / "daemon")
+    launcher.write(domains='domains = []\ndomains_file = "names.txt"', acme=ca.acme)
+    (launcher.directory / "names.txt").write_text("\n".join(names))
+    root = fill_store(launcher.state, names[:STORED], ca.pebble.directory_url)
     client = ssl.create_default_context(cadata=root.decode())
-    began = time.monotonic()
-    daemon = launcher.spawn()
-    try:
-        seconds = _first_handshake(daemon, names[0], client) - began
-        with ThreadPoolExecutor(1) as operator:
-            asked = operator.submit(daemon.domain, names[1])
-            slowest = 0.0
-            while not asked.done():
-                tried = time.monotonic()
-                certificate(daemon.https, names[0], client)
-                slowest = max(slowest, time.monotonic() - tried)
-        memory = resident_mb(daemon.process.pid)
-        stopping = time.monotonic()
-    finally:
-        daemon.stop()
-    record_property("first handshake, seconds after exec", f"{seconds:.1f}")
+    first: list[float] = []
+    cpu: list[float] = []
+    for _ in range(5):
+        began = time.monotonic()
+        daemon = launcher.spawn()
+        try:
+            first.append(_first_handshake(daemon, names[STORED // 2], client) - began)
+            cpu.append(cpu_seconds(daemon.process.pid))
+            with ThreadPoolExecutor(1) as operator:
+                asked = operator.submit(daemon.domain, names[STORED])
+                slowest = 0.0
+                while not asked.done():
+                    tried = time.monotonic()
+                    certificate(daemon.https, names[0], client)
+                    slowest = max(slowest, time.monotonic() - tried)
+            states = daemon.status()["states"]
+            memory = resident_mb(daemon.process.pid)
+            stopping = time.monotonic()
+        finally:
+            daemon.stop()
+    record_property("first handshake, seconds after exec", ", ".join(f"{seconds:.2f}" for seconds in first))
+    record_property("CPU seconds until then, at least", f"{min(cpu):.2f}")
     record_property("slowest handshake while /status is asked for, seconds", f"{slowest:.1f}")
     record_property("resident MB", f"{memory:.0f}")
     record_property("stop, seconds", f"{time.monotonic() - stopping:.1f}")
-    assert seconds < HUNDRED_THOUSAND_SECONDS
+    assert (STORED, len(names)) == (states["valid"], sum(states.values()))
+    assert min(first) < HUNDRED_THOUSAND_SECONDS
+    assert memory < HUNDRED_THOUSAND_MB

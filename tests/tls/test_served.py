@@ -175,7 +175,6 @@ def test_under_a_wildcard(certificates: ServedCertificates, served: Served, bund
     """
     certificates.replace(HostName("a.example.org"), bundle)
     certificates.fail(HostName("a.example.org"), LATER)
-    certificates.forget_failure(HostName("a.example.org"))
     assert certificates.bundle_for(HostName("a.example.org")) is None
     assert certificates.bundle_for(OWN) is None
     assert served.settled == []
@@ -189,15 +188,6 @@ def test_failing(certificates: ServedCertificates, served: Served) -> None:
     assert certificates.answer(b"click.example.com") == UNAVAILABLE
     assert certificates.answer(b"open.example.com") == Hold(OPEN)
     served.now = LATER
-    assert certificates.answer(b"click.example.com") == Hold(CLICK)
-
-
-def test_failure_forgotten(certificates: ServedCertificates) -> None:
-    """
-    Clients wait again when the failure is forgotten.
-    """
-    certificates.fail(CLICK, LATER)
-    certificates.forget_failure(CLICK)
     assert certificates.answer(b"click.example.com") == Hold(CLICK)
 
 

@@ -55,8 +55,11 @@ def test_every_address() -> None:
     """
     with ExitStack() as stack:
         (sock,) = [stack.enter_context(sock) for sock in bind(Address("", 0))]
-        connect(sock, "127.0.0.1")
-        connect(sock, "::1")
+        for host, peer in (("127.0.0.1", "::ffff:127.0.0.1"), ("::1", "::1")):
+            connect(sock, host)
+            accepted, address = sock.accept()
+            accepted.close()
+            assert peer == address[0]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

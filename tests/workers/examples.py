@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import attrs
+
 from sptls.config import Config, DomainConfig
 from sptls.names import HostName
 from sptls.ops.traffic import Traffic
@@ -59,3 +61,18 @@ EXAMPLES: tuple[Message, ...] = (
     Counted(Traffic(1, {"open": 1}, {"answers": {"2xx": 3}}, ({"url": "https://u", "addresses": []},), 2)),
     Leaving(),
 )
+
+
+@attrs.frozen
+class Posed:
+    """
+    A challenge and its response, as an ACME client has them.
+    """
+
+    key_authorization: str = "token.thumbprint"
+
+    def encode(self, name: str) -> str:
+        """
+        Give the token.
+        """
+        return name

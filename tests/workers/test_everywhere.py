@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 from sptls.errors import InvalidHostName
 from sptls.workers.everywhere import EverywhereResponder, OpenChallenges
 from sptls.workers.messages import Challenge
-from tests.workers.examples import ALPN_CHALLENGE, CHALLENGE
+from tests.workers.examples import ALPN_CHALLENGE, CHALLENGE, Posed
 
 
 @attrs.define
@@ -32,21 +32,6 @@ class Workers:
         """
         self.told.append(challenge)
         await self.done
-
-
-@attrs.frozen
-class Posed:
-    """
-    A challenge and its response, as an ACME client has them.
-    """
-
-    key_authorization: str = "token.thumbprint"
-
-    def encode(self, name: str) -> str:
-        """
-        Give the token.
-        """
-        return name
 
 
 def test_challenge_is_answered_once_all_workers_do() -> None:

@@ -56,10 +56,25 @@ def test_turn_ends_with_its_block() -> None:
     The next one may be the same process's.
     """
     descriptor = descriptor_for_turns()
+    held = []
     for _ in range(2):
         with Turn(descriptor):
-            pass
+            held.append(_is_held(descriptor))
+        held.append(_is_held(descriptor))
     os.close(descriptor)
+    assert [True, False] * 2 == held
+
+
+def _is_held(descriptor: int) -> bool:
+    """
+    Tell whether another process would have to wait for its turn.
+    """
+    program = "import fcntl, sys; fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    tried = subprocess.run(
+        [sys.executable, "-c", program, str(descriptor)], pass_fds=(descriptor,), capture_output=True, check=False
+    )
+    assert tried.returncode == 0 or b"BlockingIOError" in tried.stderr
+    return tried.returncode != 0
 
 
 def _first_to_speak(processes: list[subprocess.Popen[bytes]]) -> int:
