@@ -2,7 +2,7 @@
 # make test   installs what the tests need and runs everything CI runs (under 10 minutes on 2 cores)
 # make soak   the long batteries, by hand; results go into docs/soak.md
 # make bench  CPU per request beside nginx, Apache, HAProxy and Caddy (installed by it), p99 beside nginx, the cost of
-#             100,000 names, by hand; rewrites the figures in docs/performance.md
+#             two workers and of 100,000 names, by hand; rewrites the figures in docs/performance.md
 # make fuzz   atheris on every parser, SECONDS=600 each, as many at a time as there are cores; keeps what it found in
 #             fuzz/corpus, and fails with the input that broke a promise
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
-from bench import latency, names
+from bench import latency, names, workers
 from bench.conditions import conditions
 from bench.load import negotiated
 from bench.modes import MODES
 from bench.peers import PEERS
-from bench.report import Run, bars_table, mode_table, replaced, section
+from bench.report import SUBJECT, Run, bars_table, mode_table, replaced, section
 from bench.servers import Server
 from bench.stage import Stage
 
@@ -52,7 +53,7 @@ def _options() -> argparse.Namespace:
         "--python", type=Path, default=Path(sys.executable), help="the virtualenv's Python that sptls runs on"
     )
     parser.add_argument(
-        "--write", type=Path, help="the document whose figures are replaced; bench.latency and bench.names run too"
+        "--write", type=Path, help="the document whose figures are replaced; bench.latency, .names and .workers run too"
     )
     return parser.parse_args()
 
@@ -82,13 +83,20 @@ def _further(stage: Stage, servers: list[Server], python: Path) -> tuple[str, ..
     Run what is measured in another way than by modes, and print its tables as soon as they are there.
     """
     tables = []
-    beside = [server for server in servers if server.name in latency.SERVERS]
-    if beside:
-        tables.append(latency.measured(beside, str(stage.files.ca)))
-        print(f"\n{tables[-1]}", flush=True)
-    tables.append(names.measured(stage, python))
-    print(f"\n{tables[-1]}", flush=True)
+    for table in _tables(stage, servers, python):
+        print(f"\n{table}", flush=True)
+        tables.append(table)
     return tuple(tables)
+
+
+def _tables(stage: Stage, servers: list[Server], python: Path) -> Iterator[str]:
+    ca = str(stage.files.ca)
+    if beside := [server for server in servers if server.name in latency.SERVERS]:
+        yield latency.measured(beside, ca)
+    pair = sorted((server for server in servers if server.name.startswith(SUBJECT)), key=lambda server: server.workers)
+    if len(pair) > 1:
+        yield workers.measured(pair, ca)
+    yield names.measured(stage, python)
 
 
 def _rounds(mode: str, servers: list[Server], ca: str, options: argparse.Namespace) -> list[dict[str, float]]:

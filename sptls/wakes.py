@@ -4,8 +4,10 @@ From epoll straight to what waits: the turn of Twisted's loop that every byte of
 Twisted enters a logging context around each call of `doRead` and `doWrite`, which costs nine calls and two dicts, so
 that messages of its old logging (`twisted.python.log.msg`) say what connection they are about. Nothing here uses that:
 `twisted.logger` has its own name for where a message comes from. All else is as in `EPollReactor.doPoll`, and what is
-neither plainly readable nor plainly writable is still Twisted's own to handle.
+neither plainly readable nor plainly writable is still Twisted's own to handle. Nor is its loop gone back to after each
+wait, but when it has something to do: a timed call that is due or new, a call from a thread, the end.
 """
+# ruff: noqa: SLF001 - it stands in for the reactor's own methods, on what they stand on
 
 from __future__ import annotations
 
@@ -22,6 +24,8 @@ _log = Logger()
 
 # As many as nginx takes at a time; those left over are the first of the next turn.
 _EVENTS_PER_TURN: Final = 512
+# What epoll_wait(2) takes at most, about; as in `ReactorBase.timeout`.
+_LONGEST_SECONDS: Final = 2_147_483
 
 
 def wake_directly(reactor: Any) -> None:
@@ -34,11 +38,32 @@ def wake_directly(reactor: Any) -> None:
 
 
 def _turn_of(reactor: Any) -> Callable[[float | None], None]:
-    poll, watched = reactor._poller.poll, reactor._selectables  # noqa: SLF001 - what `doPoll` uses
-    wake_carefully = reactor._doReadOrWrite  # noqa: SLF001
+    poll, wake_all = reactor._poller.poll, _wakes_of(reactor)
 
     def turn(timeout: float | None) -> None:
-        events = poll(-1 if timeout is None else timeout, _EVENTS_PER_TURN)
+        wake_all(poll(-1 if timeout is None else timeout, _EVENTS_PER_TURN))
+        # What Twisted's loop looks at between two turns costs a dozen calls, and mostly there is nothing for it to do.
+        while seconds := _idle_seconds(reactor):
+            wake_all(poll(seconds, _EVENTS_PER_TURN))
+
+    return turn
+
+
+def _idle_seconds(reactor: Any) -> float:
+    """
+    Tell for how many seconds Twisted's loop has nothing to do but wait: 0 where there is something, -1 for ever.
+    """
+    if reactor.threadCallQueue or reactor._newTimedCalls or reactor._justStopped or not reactor.running:
+        return 0
+    timed = reactor._pendingTimedCalls
+    return max(0, min(timed[0].time - reactor.seconds(), _LONGEST_SECONDS)) if timed else -1
+
+
+def _wakes_of(reactor: Any) -> Callable[[list[tuple[int, int]]], None]:
+    watched = reactor._selectables
+    wake_carefully = reactor._doReadOrWrite
+
+    def wake_all(events: list[tuple[int, int]]) -> None:
         for waiting, number, event in [(watched.get(number), number, event) for number, event in events]:
             # Closed by one that was woken before it; whoever has its number now would be told of another's end.
             if waiting is None or watched.get(number) is not waiting:
@@ -54,9 +79,9 @@ def _turn_of(reactor: Any) -> Callable[[float | None], None]:
                 _log.failure("{waiting} failed", waiting=type(waiting).__name__)
                 why = error
             if why:
-                reactor._disconnectSelectable(waiting, why, event == EPOLLIN)  # noqa: SLF001
+                reactor._disconnectSelectable(waiting, why, event == EPOLLIN)
 
-    return turn
+    return wake_all
 
 
 def _reading_of(reactor: Any) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
@@ -64,8 +89,8 @@ def _reading_of(reactor: Any) -> tuple[Callable[[Any], None], Callable[[Any], No
     Give `addReader` and `removeReader` for what is not to be written to as well; the rest is left to Twisted's.
     """
     add_carefully, remove_carefully = reactor.addReader, reactor.removeReader
-    register, unregister = reactor._poller.register, reactor._poller.unregister  # noqa: SLF001 - what these use
-    watched, reads, writes = reactor._selectables, reactor._reads, reactor._writes  # noqa: SLF001
+    register, unregister = reactor._poller.register, reactor._poller.unregister
+    watched, reads, writes = reactor._selectables, reactor._reads, reactor._writes
 
     def add(reader: Any) -> None:
         number = reader.fileno()

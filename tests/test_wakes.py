@@ -247,3 +247,67 @@ def test_another_reactor() -> None:
     for descriptor in list(reactor._internalReaders):
         reactor.removeReader(descriptor)
         descriptor.connectionLost(None)
+
+
+def _turns(reactor: Any, count: int) -> None:
+    """
+    Let *reactor*'s own loop turn, at most *count* times.
+    """
+    for _ in range(count):
+        reactor.runUntilCurrent()
+        reactor.doIteration(reactor.timeout())
+
+
+def test_one_turn_goes_on_while_there_is_only_reading_to_do(reactor: Any, watched: Callable[..., Watched]) -> None:
+    """
+    Twisted's loop is gone back to when a timed call is due, and not before.
+    """
+    reactor.running = True
+
+    def pass_on(_: Watched) -> None:
+        one.sock.recv(1)
+        if len(one.calls) < 5:
+            one.other.send(b"x")
+
+    one = watched(pass_on)
+    one.other.send(b"x")
+    called: list[int] = []
+    reactor.callLater(0.05, lambda: called.append(len(one.calls)))
+    _turns(reactor, 1)
+    assert (5, []) == (len(one.calls), called)
+    reactor.runUntilCurrent()
+    assert [5] == called
+
+
+@pytest.mark.parametrize("how", ["callLater", "callFromThread", "reset"])
+def test_what_is_to_be_called_soon_is_called_before_more_is_waited_for(
+    how: str, reactor: Any, watched: Callable[..., Watched]
+) -> None:
+    """
+    A call that reading leads to is not held up by whatever was to come next: here, nothing for an hour.
+    """
+    reactor.running = True
+    called: list[str] = []
+    later = reactor.callLater(3600, called.append, "reset")
+    do = {
+        "callLater": lambda: reactor.callLater(0, called.append, "callLater"),
+        "callFromThread": lambda: reactor.callFromThread(called.append, "callFromThread"),
+        "reset": lambda: later.reset(0),
+    }
+    one = watched(lambda one: one.sock.recv(1) and do[how]() and None)
+    one.other.send(b"x")
+    _turns(reactor, 1)
+    reactor.runUntilCurrent()
+    assert [how] == called
+
+
+def test_a_stop_is_not_waited_with(reactor: Any, watched: Callable[..., Watched]) -> None:
+    """
+    A reactor that is stopped by what it read goes back to its loop, which ends.
+    """
+    reactor.running = True
+    reactor.callLater(3600, int)
+    one = watched(lambda one: one.sock.recv(1) and reactor.crash())
+    one.other.send(b"x")
+    _turns(reactor, 1)
+    assert ["read"] == one.calls
