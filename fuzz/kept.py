@@ -5,24 +5,23 @@ The inputs that are kept: a text file for each target, a line for each input, in
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import attrs
 
 ROOT: Final = Path(__file__).parent
 CORPUS: Final = ROOT / "corpus"
-# What a person still looks at in a diff. Longer inputs than those that fit are found again soon.
-MAX_CORPUS_BYTES: Final = 8192
+# Longer inputs are slower and find the same; every parser's limits are passed below it.
+MAX_INPUT_BYTES: Final = 4096
+# Of a target's file: what a person still looks at in a diff. What has no room is found again soon.
+MAX_CORPUS_BYTES: Final = 24576
 
 _WORD: Final = re.compile(rb"[A-Za-z][A-Za-z0-9/_.-]{2,30}")
 
 Check = Callable[[bytes], None]
-Reached = set[tuple[str, int, int]]
 
 
 @attrs.frozen
@@ -79,54 +78,25 @@ def write(name: str, inputs: Iterable[bytes], folder: Path = CORPUS) -> None:
     Keep *inputs* for the target *name*, and nothing else.
     """
     path = folder / f"{name}.txt"
-    lines = [text.decode("latin-1").encode("unicode_escape") + b"\n" for text in inputs]
+    lines = [*map(_line, inputs)]
     if lines:
         path.write_bytes(b"".join(lines))
     else:
         path.unlink(missing_ok=True)
 
 
-def worth_keeping(target: Target, inputs: Iterable[bytes], most_bytes: int = MAX_CORPUS_BYTES) -> list[bytes]:
+def chosen(inputs: Iterable[bytes], most_bytes: int = MAX_CORPUS_BYTES) -> list[bytes]:
     """
-    Give those of *inputs*, the shortest first, that reach what neither *target*'s seeds nor shorter ones do.
+    Give *inputs*, the shortest first, without those that are too long, and as many as have room in a file.
     """
-    seen: Reached = set()
-    for seed in target.seeds:
-        seen |= reached(target.check, seed)
-    kept: list[bytes] = []
-    left_bytes = most_bytes
-    for text in sorted(set(inputs) - set(target.seeds), key=lambda text: (len(text), text)):
-        new = reached(target.check, text) - seen
-        if new and text and len(text) <= left_bytes:
-            kept.append(text)
-            seen |= new
-            left_bytes -= len(text)
-    return kept
+    found: list[bytes] = []
+    for text in sorted({text for text in inputs if len(text) <= MAX_INPUT_BYTES}, key=lambda text: (len(text), text)):
+        most_bytes -= len(_line(text))
+        if most_bytes < 0:
+            break
+        found.append(text)
+    return found
 
 
-def reached(check: Check, text: bytes) -> Reached:
-    """
-    Give which steps from line to line of sptls *check* takes with *text*.
-    """
-    steps: Reached = set()
-
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        if "/sptls/" not in frame.f_code.co_filename:
-            return None
-        file, last = frame.f_code.co_filename, 0
-
-        def step(frame: FrameType, event: str, argument: Any) -> Any:
-            nonlocal last
-            steps.add((file, last, frame.f_lineno))
-            last = frame.f_lineno
-            return step
-
-        return step
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        check(text)
-    finally:
-        sys.settrace(before)
-    return steps
+def _line(text: bytes) -> bytes:
+    return text.decode("latin-1").encode("unicode_escape") + b"\n"

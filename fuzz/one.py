@@ -4,6 +4,7 @@ Fuzz one target with atheris until libFuzzer's limits are reached: ``python -m f
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import atheris
@@ -16,9 +17,11 @@ def main() -> None:
     Run, and end the process: with 0, or otherwise where an input broke a promise.
     """
     name, *options = sys.argv[1:]
-    with atheris.instrument_imports(include=["sptls"]):
+    with atheris.instrument_imports(include=["sptls", "fuzz.targets"]):
         target = Target.named(name)
-    atheris.Setup([sys.argv[0], *options], target.check)
+    # A merge starts itself again, by the shell.
+    again = f"{shlex.quote(sys.executable)} -m fuzz.one {name}"
+    atheris.Setup([again, *options], target.check)
     atheris.Fuzz()
 
 

@@ -115,7 +115,7 @@ def unpacked(packet: bytes) -> Message:
             return Ready()
         case {"word": "handed over", "kept": list(kept), "is_last": bool(is_last)} if _all_are(bool, kept):
             return HandedOver(tuple(kept), is_last)
-        case {"word": "took over", "process": int(process), "taken": list(taken)} if _all_are(int, taken):
+        case {"word": "took over", "process": process, "taken": list(taken)} if _all_are(int, [process, *taken]):
             return TookOver(process, frozenset(taken))
         case {"word": "gives way"}:
             return GivesWay()

@@ -81,8 +81,6 @@ def _receive(sock: socket.socket) -> tuple[Message | Ended, tuple[int, ...]] | N
     except OSError as error:
         return Ended(f"can't be heard: {error.strerror}"), ()
     descriptors = _descriptors(ancillary)
-    if not packet:
-        return Ended("has ended"), ()
     message = _understood(packet, len(descriptors))
     if isinstance(message, Ended):
         for descriptor in descriptors:
@@ -92,6 +90,8 @@ def _receive(sock: socket.socket) -> tuple[Message | Ended, tuple[int, ...]] | N
 
 
 def _understood(packet: bytes, descriptors: int) -> Message | Ended:
+    if not packet:
+        return Ended("has ended")
     try:
         message = unpacked(packet)
     except ValueError as error:

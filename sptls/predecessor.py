@@ -14,13 +14,14 @@ import io
 import json
 import os
 import socket
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from twisted.logger import Logger
 
-from sptls.certs.lock import StateLock
+from sptls.certs.lock import StateLock, is_free
 from sptls.errors import StartError
 from sptls.handover import VERSION, GivesWay, HandedOver, Ready, Refused, TookOver
 from sptls.handover_channel import Channel, Ended, receive, send
@@ -37,10 +38,19 @@ _log = Logger()
 ANSWER_SECONDS: Final = 10.0
 # It gives the orders that run their time to end (`successor.PAUSE_SECONDS`).
 HAND_OVER_SECONDS: Final = 30.0
+# The kernel closes the files of a process that was killed one after the other, the lock perhaps last.
+_END_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 0.02
 # It answers this between two turns too; if it does not, we serve all the same.
 GIVE_WAY_SECONDS: Final = 10.0
 _MAX_ANSWER_BYTES: Final = 65536
 _RESTART: Final = "stop it and start this one without --take-over"
+
+
+class _EndedMeanwhileError(StartError):
+    """
+    The running process says nothing any more, as one that was killed.
+    """
 
 
 @attrs.define(eq=False)
@@ -82,7 +92,7 @@ class Predecessor:
 
 def ask(state_dir: Path) -> Predecessor | None:
     """
-    Ask the process that uses *state_dir* to hand over, blocking; None when there is none.
+    Ask the process that uses *state_dir* to hand over, blocking; None when there is none, or it ended meanwhile.
 
     Raises:
         StartError: it can't or won't; says what to do.
@@ -91,6 +101,16 @@ def ask(state_dir: Path) -> Predecessor | None:
     if control is None:
         _log.info("no running process to take over from uses {state_dir}; starting", state_dir=str(state_dir))
         return None
+    try:
+        return _asked_for_all(state_dir, control)
+    except _EndedMeanwhileError as error:
+        if not _is_given_up(state_dir):
+            raise
+        _log.warn("{reason}; nobody uses {state_dir} any more; starting", reason=str(error), state_dir=str(state_dir))
+        return None
+
+
+def _asked_for_all(state_dir: Path, control: socket.socket) -> Predecessor:
     with control:
         channel = _asked(control)
     try:
@@ -99,6 +119,18 @@ def ask(state_dir: Path) -> Predecessor | None:
     except BaseException:
         channel.close()
         raise
+
+
+def _is_given_up(state_dir: Path) -> bool:
+    """
+    Tell whether the lock of *state_dir* is free by now, or soon.
+    """
+    deadline = time.monotonic() + _END_SECONDS
+    while not is_free(state_dir):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_LOOK_SECONDS)
+    return True
 
 
 def _connected(state_dir: Path) -> socket.socket | None:
@@ -128,13 +160,15 @@ def _asked(control: socket.socket) -> socket.socket:
     try:
         control.sendall(head.encode() + body)
         status, said = _answer(control, descriptors)
-    except (OSError, http.client.HTTPException) as error:
+    # The last: a length that is announced, and that no memory has.
+    except (OSError, http.client.HTTPException, OverflowError) as error:
         _close_all(descriptors)
-        raise StartError(
+        raise _EndedMeanwhileError(
             f"the running process did not answer whether it hands over ({error or type(error).__name__}); {_RESTART}"
         ) from None
     if status == http.client.OK and len(descriptors) == 1:
-        return socket.socket(fileno=descriptors[0])
+        with suppress(OSError):  # it is no socket
+            return socket.socket(fileno=descriptors[0])
     _close_all(descriptors)
     if status == http.client.NOT_FOUND:
         raise StartError(f"the running process is of a version that can't hand over; {_RESTART}")
@@ -155,7 +189,7 @@ def _answer(control: socket.socket, descriptors: list[int]) -> tuple[int, str]:
     response = http.client.HTTPResponse(_Received(received))  # type: ignore[arg-type] # all that it asks a socket for
     response.begin()
     content = response.read()
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         told = json.loads(content)
         if isinstance(told, dict):
             return response.status, str(told.get("error", ""))
@@ -205,7 +239,7 @@ def _received(channel: socket.socket) -> tuple[tuple[bool, ...], bool, tuple[int
         case Refused(reason=reason):
             raise StartError(f"the running process does not hand over: {reason}")
         case Ended(why=why):
-            raise StartError(f"the running process {why}; see its log, or {_RESTART}")
+            raise _EndedMeanwhileError(f"the running process {why}; see its log, or {_RESTART}")
         case _:
             raise StartError(f"the running process says what it must not say; {_RESTART}")
 

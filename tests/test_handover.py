@@ -61,6 +61,7 @@ def test_anything_else_is_no_message(packet: bytes) -> None:
         {"word": "handed over", "kept": [], "is_last": 1},
         {"word": "took over", "process": "1", "taken": []},
         {"word": "took over", "process": 1, "taken": [True]},
+        {"word": "took over", "process": True, "taken": []},
         {"word": "refused", "reason": None},
     ],
 )

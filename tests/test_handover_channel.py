@@ -99,6 +99,17 @@ def test_end_silence_and_nonsense_are_told_apart(ends: Ends) -> None:
     assert (Ended("has ended"), ()) == receive(ends[1], 1)
 
 
+def test_packet_of_descriptors_alone_leaves_none_open(ends: Ends) -> None:
+    """
+    It says nothing, so nobody would close them.
+    """
+    socket.send_fds(ends[0], [b""], [ends[0].fileno()])
+    ends[0].close()
+    receive(ends[1], 1)
+    with pytest.raises(BrokenPipeError):
+        ends[1].send(b"x")
+
+
 def test_error_of_the_socket_is_an_end(ends: Ends) -> None:
     """
     What the system says is told.

@@ -16,7 +16,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from sptls import predecessor
-from sptls.certs.lock import StateLock
+from sptls.certs.lock import StateLock, is_free
 from sptls.errors import StartError
 from sptls.handover import GivesWay, HandedOver, Message, Ready, Refused, TookOver
 from sptls.handover_channel import pair, receive, send
@@ -66,6 +66,14 @@ class Running:
         self.ours.close()
 
 
+@pytest.fixture(autouse=True)
+def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Give a process that says nothing any more no time to end.
+    """
+    monkeypatch.setattr(predecessor, "_END_SECONDS", 0.0)
+
+
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
     """
@@ -80,6 +88,10 @@ def _playing(
 ) -> Running:
     running = Running(state_dir, part, answer)
     stack.callback(running.stop)
+    if is_free(state_dir):
+        lock = StateLock(state_dir)
+        lock.acquire()
+        stack.callback(lock.release)
     return running
 
 
@@ -153,6 +165,8 @@ def test_everything_is_handed_over(stack: ExitStack, tmp_path: Path) -> None:
         (b'HTTP/1.1 409 Conflict\r\nContent-Length: 20\r\n\r\n{"error": "it ends"}', "does not hand over: it ends"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "answers with status 200"),
         (b"HTTP/1.1 500 No\r\nContent-Length: 1\r\n\r\n[", "answers with status 500"),
+        (b"HTTP/1.1 500 No\r\n\r\n" + b"[" * 20000, "answers with status 500"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % 10**20, "did not answer"),
         (b"", "did not answer"),
         (b"nonsense\r\n\r\n", "did not answer"),
         (b"H" * 100_000, "did not answer"),
@@ -165,6 +179,21 @@ def test_process_that_does_not_hand_over(stack: ExitStack, tmp_path: Path, answe
     _playing(stack, tmp_path, answer=answer)
     with pytest.raises(StartError, match=expected):
         ask(tmp_path)
+
+
+def test_descriptor_that_is_no_socket_is_no_channel(tmp_path: Path) -> None:
+    """
+    It is closed.
+    """
+    ours, theirs = socket.socketpair()
+    reading, writing = os.pipe()
+    with ours, theirs, open(reading, "rb", closefd=True):
+        socket.send_fds(theirs, [OK], [writing])
+        os.close(writing)
+        theirs.shutdown(socket.SHUT_WR)
+        with pytest.raises(StartError, match="does not hand over: it answers with status 200"):
+            predecessor._asked(ours)
+        assert b"" == os.read(reading, 1)
 
 
 def test_descriptor_that_comes_with_an_error_is_closed(stack: ExitStack, tmp_path: Path) -> None:
@@ -196,6 +225,27 @@ def test_handover_that_breaks_off(
     _playing(stack, tmp_path, part)
     with pytest.raises(StartError, match=expected):
         ask(tmp_path)
+
+
+@pytest.mark.parametrize("part", [None, lambda channel: channel.close()])
+def test_process_that_is_killed_meanwhile_is_nobody(
+    stack: ExitStack,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    part: Callable[[socket.socket], None] | None,
+) -> None:
+    """
+    Before it answered, or before it handed anything over: an ordinary start, as soon as the system has closed its lock.
+    """
+    monkeypatch.setattr(predecessor, "_END_SECONDS", 60.0)
+    lock = StateLock(tmp_path)
+    lock.acquire()
+    monkeypatch.setattr("sptls.predecessor.time.sleep", lambda _: lock.release())
+    _playing(stack, tmp_path, part, OK if part is not None else b"")
+    with logged() as events:
+        assert None is ask(tmp_path)
+    assert "uses" in str(events)
+    assert "any more; starting" in str(events)
 
 
 def test_silence_ends_the_start(stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from fuzz.oracle import check_chunks
 from fuzz.pieces import cut
 from sptls.errors import MalformedBody
 from sptls.proxy.body import LAST_CHUNK, ChunkedDecoder, chunk
@@ -20,10 +21,14 @@ SEEDS: Final = (
 
 def check(data: bytes) -> None:
     """
-    See that chunks are read alike in pieces and at once, and that *data* itself survives the coding.
+    See that chunks are read alike in pieces, at once, and by h11, and that *data* itself survives the coding.
     """
     whole, pieces = cut(data)
-    assert _decoded([whole]) == _decoded(pieces)
+    decoded = _decoded([whole])
+    assert decoded == _decoded(pieces)
+    if decoded is not None:
+        content, finished, leftover = decoded
+        check_chunks(content, whole[: len(whole) - len(leftover)], finished=finished)
     encoded = b"".join([*map(chunk, pieces), LAST_CHUNK])
     assert (whole, True, b"") == _decoded([encoded])
 

@@ -16,14 +16,14 @@ from sptls.names import HostName
 _NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _NAME: Final = HostName("a.example")
 # An EC key and a certificate of its own for a.example: made for this, used nowhere.
-_KEY: Final = b"""\
+KEY: Final = b"""\
 -----BEGIN EC PRIVATE KEY-----
 MHcCAQEEIMZcINrfok3t5Z/vB4ERUn28gxnx9Trd7wBUZ3LAFdYJoAoGCCqGSM49
 AwEHoUQDQgAEpGhyqy9M7L9360yzTH6Huf/NsML09s73XTnszDLKS4edBgUg5ypw
 2tdKH8e6Gt93wPk2DoGKAKI8+SeRy8oEEw==
 -----END EC PRIVATE KEY-----
 """
-_CERTIFICATE: Final = b"""\
+CERTIFICATE: Final = b"""\
 -----BEGIN CERTIFICATE-----
 MIIBljCCATugAwIBAgIUPxuHgAoeI1ZxBbYn+tTmDT8g0kowCgYIKoZIzj0EAwIw
 FDESMBAGA1UEAwwJYS5leGFtcGxlMCAXDTI2MTEyNDExNDM1N1oYDzIxMjYxMDMx
@@ -38,11 +38,11 @@ u520Ut19gNGmmxSt1dpbkzPfgHP/sgTa4uE=
 """
 
 SEEDS: Final = (
-    _CERTIFICATE + _KEY,
-    _KEY + b"text\n" + _CERTIFICATE + _CERTIFICATE,
+    CERTIFICATE + KEY,
+    KEY + b"text\n" + CERTIFICATE + CERTIFICATE,
     b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
     b"-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAA==\n-----END EC PRIVATE KEY-----\n",
-    chain_from_pem(_CERTIFICATE)[0],
+    chain_from_pem(CERTIFICATE)[0],
 )
 
 
@@ -58,10 +58,10 @@ def check(data: bytes) -> None:
     except BadCertificate as error:
         assert str(error)
         chain = (data,)
-    for key in (data, _KEY):
+    for key in (data, KEY):
         with suppress(BadCertificate):
             bundle = CertificateBundle.from_pem(key, data)
             assert bundle == CertificateBundle.from_pem(bundle.key_pem(), bundle.chain_pem())
             faults(bundle, _NAME, _NOW)
     with suppress(BadCertificate):
-        faults(CertificateBundle.from_der(_KEY, chain), _NAME, _NOW)
+        faults(CertificateBundle.from_der(KEY, chain), _NAME, _NOW)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 from fuzz.forwarded import check_forwarded
+from fuzz.oracle import check_request
 from fuzz.pieces import prefixes
 from sptls.config import LimitsConfig
 from sptls.proxy.head import NEED_MORE, Malformed, RequestHead, parse_request
@@ -26,7 +27,7 @@ SEEDS: Final = (
 
 def check(data: bytes) -> None:
     """
-    See that every beginning of *data* is read as the whole allows, and what becomes of a head that is accepted.
+    See that every beginning of *data* is read as the whole allows, and that h11 and what we send upstream agree.
     """
     whole = parse_request(data, _LIMITS)
     assert whole == parse_request(bytearray(data), _LIMITS)
@@ -42,3 +43,4 @@ def check(data: bytes) -> None:
     if isinstance(whole, RequestHead):
         assert whole.size <= len(data)
         check_forwarded(whole)
+        check_request(whole, data)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from fuzz.oracle import check_response
 from fuzz.pieces import prefixes
 from sptls.config import LimitsConfig
 from sptls.proxy.body import response_body
@@ -34,7 +35,7 @@ _REQUESTS: Final = [_request(b"GET"), _request(b"HEAD")]
 
 def check(data: bytes) -> None:
     """
-    See that every beginning of *data* is read as the whole allows, and what clients get of it.
+    See that every beginning of *data* is read as the whole allows, by h11 as by us, and what clients get of it.
     """
     whole = parse_response(data, _HEAD_BYTES)
     assert whole == parse_response(bytearray(data), _HEAD_BYTES)
@@ -45,6 +46,7 @@ def check(data: bytes) -> None:
         else:
             assert answer in (NEED_MORE, whole)
     if isinstance(whole, ResponseHead):
+        check_response(whole, data)
         for request in _REQUESTS:
             _check_for_clients(whole, request)
 

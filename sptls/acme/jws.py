@@ -24,7 +24,7 @@ from josepy.json_util import decode_b64jose, encode_b64jose
 from josepy.jwa import ES256, ES384, ES512, HS256, RS256
 from josepy.jwk import JWKEC, JWKRSA
 
-from sptls.certs.pem import key_from_der
+from sptls.certs.pem import UNREADABLE, key_from_der
 from sptls.errors import BadCertificate
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class AccountKey:
         """
         try:
             key = load_der_private_key(der, None)
-        except (ValueError, TypeError):
+        except UNREADABLE:
             raise BadCertificate("the account key can't be read") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise BadCertificate("the account key is not on P-256")

@@ -42,8 +42,8 @@ TOKEN_CHALLENGES = frozenset({"http-01", "tls-alpn-01", "dns-01"})
 
 # RFC 8555 §8.1 wants 128 bits, 22 characters; the token becomes part of a path, so its alphabet is checked.
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,512}\Z")
-# One parameter may stand before "rel"; nobody sends more.
-_LINK = re.compile(r"""<(?P<url>[^>]*)>\s*;(?:[^,<>]*;)?\s*rel\s*=\s*"?(?P<relation>[a-z0-9. -]+)""", re.IGNORECASE)
+# One parameter may stand before "rel"; nobody sends more. A URL has no "<", and each would be looked for its ">".
+_LINK = re.compile(r"""<(?P<url>[^<>]*)>\s*;(?:[^,<>]*;)?\s*rel\s*=\s*"?(?P<relation>[a-z0-9. -]+)""", re.IGNORECASE)
 # Let's Encrypt has offered two chains at most.
 MAX_ALTERNATES = 10
 # What a CA may want a person to read: about a limit (RFC 8555 §6.6), new terms (§7.3.3).

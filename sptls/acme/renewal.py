@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from josepy.json_util import encode_b64jose
+
+from sptls.certs.pem import UNREADABLE
 
 if TYPE_CHECKING:
     from sptls.certs.bundle import CertificateBundle
@@ -32,9 +33,9 @@ def certificate_identifier(certificate: bytes) -> str:
         read = x509.load_der_x509_certificate(certificate)
         authority = read.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
         serial_number = read.serial_number
-    except (ValueError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except (*UNREADABLE, x509.ExtensionNotFound):
         return ""
-    if authority.key_identifier is None:
+    if authority.key_identifier is None or serial_number < 0:
         return ""
     # The content of a DER INTEGER (X.690 §8.3): a zero byte first where the top bit would be a sign.
     serial = serial_number.to_bytes(serial_number.bit_length() // 8 + 1, "big")

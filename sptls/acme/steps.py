@@ -13,6 +13,7 @@ import attrs
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from sptls.certs.pem import UNREADABLE
 from sptls.errors import AcmeProblem
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def has_root(chain_pem: bytes, common_name: str) -> bool:
     Tell whether the last certificate of *chain_pem* was issued by *common_name*; false for what is no chain.
     """
     try:
-        last = x509.load_pem_x509_certificates(chain_pem)[-1]
-    except ValueError:
+        issuer = x509.load_pem_x509_certificates(chain_pem)[-1].issuer
+    except UNREADABLE:
         return False
-    return any(name.value == common_name for name in last.issuer.get_attributes_for_oid(NameOID.COMMON_NAME))
+    return any(name.value == common_name for name in issuer.get_attributes_for_oid(NameOID.COMMON_NAME))

@@ -243,7 +243,7 @@ def _content(response: http.client.HTTPResponse) -> bytes:
 def _read(status: int, content: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if isinstance(answer, dict) and status == http.client.OK:
         return answer

@@ -20,7 +20,7 @@ from OpenSSL import SSL, crypto
 from twisted.internet._sslverify import IOpenSSLTrustRoot  # Twisted exports it nowhere else
 from zope.interface import implementer
 
-from sptls.certs.pem import certificate_from_der, key_from_der
+from sptls.certs.pem import UNREADABLE, certificate_from_der, key_from_der
 from sptls.errors import BadCertificate, StartError
 from sptls.names import NameTable
 from sptls.tls import openssl
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 CONTEXTS_KEPT: Final = 1000
 # pyOpenSSL has no call for ticket keys: OpenSSL draws them with the context, so its age is theirs (RFC 5077 §5.5).
 TICKET_KEYS_SECONDS: Final = 86400.0
+
+# The last of these: what cryptography reads, and OpenSSL does not.
+_UNREADABLE: Final = (*UNREADABLE, crypto.Error)
 
 HTTP_1_1: Final = b"http/1.1"
 HTTP_2: Final = b"h2"  # RFC 9113 §3.1
@@ -296,8 +299,14 @@ def trust_in(extra: Iterable[bytes]) -> IOpenSSLTrustRoot:
     Raises:
         ValueError: one can't be read.
     """
-    read = (x509.load_der_x509_certificate(one) for one in extra)
-    return _SystemRootsAnd(tuple(crypto.X509.from_cryptography(one) for one in read))
+    try:
+        return _trusting(map(x509.load_der_x509_certificate, extra))
+    except _UNREADABLE as error:
+        raise ValueError(str(error)) from None
+
+
+def _trusting(certificates: Iterable[x509.Certificate]) -> IOpenSSLTrustRoot:
+    return _SystemRootsAnd(tuple(map(crypto.X509.from_cryptography, certificates)))
 
 
 def client_trust(extra: Path | None) -> IOpenSSLTrustRoot:
@@ -312,9 +321,8 @@ def client_trust(extra: Path | None) -> IOpenSSLTrustRoot:
     if extra is None:
         return _SystemRootsAnd(())
     try:
-        certificates = x509.load_pem_x509_certificates(extra.read_bytes())
+        return _trusting(x509.load_pem_x509_certificates(extra.read_bytes()))
     except OSError as error:
         raise StartError(f"the file of extra roots {extra} can't be read: {error.strerror}") from error
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise StartError(f"the file of extra roots {extra} holds no PEM certificates that can be read") from error
-    return _SystemRootsAnd(tuple(crypto.X509.from_cryptography(one) for one in certificates))

@@ -13,8 +13,8 @@ from typing import Any, Final
 from twisted.logger import InvalidLogLevelError, Logger, LogLevel
 from twisted.python.failure import Failure
 
-# Those that the parent's own log gives an event again.
-_OWN_KEYS: Final = frozenset({"time", "level", "namespace", "message", "failure"})
+# Those that the parent's own log gives an event again, and the names of a logger's own arguments.
+_OWN_KEYS: Final = frozenset({"time", "level", "namespace", "message", "failure", "format", "self"})
 
 
 class _ToldFailure(Failure):
@@ -41,14 +41,18 @@ def relay(worker: int, line: str) -> None:
         entry = json.loads(line)
         level = LogLevel.levelWithName(str(entry["level"]))
         text = str(entry["message"])
-    except (ValueError, TypeError, LookupError, InvalidLogLevelError):
+    except (ValueError, TypeError, LookupError, RecursionError, InvalidLogLevelError):
         relay_raw(worker, line)
         return
-    more = {key: value for key, value in entry.items() if key.isidentifier() and key not in _OWN_KEYS}
+    more = {key: value for key, value in entry.items() if key.isidentifier() and not _is_own(key)}
     if "failure" in entry:
         more["log_failure"] = _ToldFailure(str(entry["failure"]))
     logger = Logger(namespace=str(entry.get("namespace", "-")))
     logger.emit(level, "{text} [worker {worker}]", **{**more, "text": text, "worker": worker})
+
+
+def _is_own(key: str) -> bool:
+    return key in _OWN_KEYS or key.startswith("log_")
 
 
 def relay_raw(worker: int, line: str) -> None:

@@ -109,6 +109,7 @@ def test_a_key_survives_its_der() -> None:
     [
         b"",
         b"garbage",
+        KEY.to_der().replace(b"\x2a\x86\x48\xce\x3d\x03\x01\x07", b"\x2a\x86\x48\xce\x3d\x03\x01\x7f"),  # no curve
         *(
             key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
             for key in (ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 2048))

@@ -60,8 +60,12 @@ def test_the_serial_is_the_content_of_its_der_integer(serial: int) -> None:
         b"garbage",
         certificate(1),
         certificate(1, x509.AuthorityKeyIdentifier(None, [x509.DNSName("a.test")], 1)),
+        certificate(1).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07"),  # no such version
+        # A serial number below zero, as some old CAs gave.
+        certificate(1, x509.AuthorityKeyIdentifier(b"k", None, None)).replace(b"\x02\x01\x01", b"\x02\x01\x81", 1),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Parsed a serial number:UserWarning")
 def test_what_can_not_be_named_has_no_identifier(unnamed: bytes) -> None:
     """
     Without a key identifier, or a certificate at all, there is nothing to ask for.

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import ssl
+from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -144,6 +147,27 @@ def test_knows_the_root_of_a_chain() -> None:
     assert steps.has_root(chain, "Fake Root")
     assert not steps.has_root(chain, "Other Root")
     assert not steps.has_root(b"", "Fake Root")
+
+
+@pytest.mark.parametrize(
+    ("good", "odd"),
+    [
+        (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07"),  # no such version
+        (b"\x0c\x06a.test", b"\x0c\x06\xff.test"),  # no UTF-8
+    ],
+)
+def test_certificate_that_can_not_be_read_has_no_root(good: bytes, odd: bytes) -> None:
+    """
+    A CA's mistake in one of several chains leaves the others.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a.test")])
+    begin = datetime(2026, 8, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, begin, begin + timedelta(days=1))
+    der = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    assert steps.has_root(ssl.DER_cert_to_PEM_cert(der).encode(), "a.test")
+    assert good in der
+    assert not steps.has_root(ssl.DER_cert_to_PEM_cert(der.replace(good, odd)).encode(), "a.test")
 
 
 def test_the_challenge_that_is_being_validated_is_answered_again() -> None:

@@ -140,6 +140,7 @@ def test_answer_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", "another version"),
         (b'HTTP/1.1 413 Too Long\r\nContent-Length: 21\r\n\r\n{"error": "too many"}', "too many"),
         (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "status 500"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + b"[" * 20000, "not what was asked for"),
         (b"SSH-2.0-OpenSSH\r\n", "broke off"),
     ],
 )

@@ -4,6 +4,7 @@ Contexts: what each policy negotiates, what is served, what is kept, and what ou
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING
 
 import attrs
@@ -511,3 +512,24 @@ def test_no_certificate(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "roots.pem").write_bytes(text)
     with pytest.raises(StartError, match="no PEM certificates"):
         client_trust(tmp_path / "roots.pem")
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07"),  # a version that there is not
+        (b"trustme", b"trust\xffe"),  # a name that is no UTF-8, which cryptography reads and OpenSSL does not
+    ],
+)
+def test_root_that_is_damaged_is_none(authority: trustme.CA, tmp_path: Path, good: bytes, bad: bytes) -> None:
+    """
+    It is refused as all that can't be read, told or from the file.
+    """
+    der = ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode())
+    assert good in der
+    odd = der.replace(good, bad)
+    (tmp_path / "roots.pem").write_text(ssl.DER_cert_to_PEM_cert(odd))
+    with pytest.raises(StartError, match="no PEM certificates"):
+        client_trust(tmp_path / "roots.pem")
+    with pytest.raises(ValueError, match=r"version|utf8string"):
+        trust_in([odd])

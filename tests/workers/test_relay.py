@@ -78,7 +78,16 @@ def test_traceback_comes_along() -> None:
     assert "    Failure: builtins.ZeroDivisionError: no" == lines[-1]
 
 
-@pytest.mark.parametrize("line", ["plain", "{}", "[]", '{"level": "loud", "message": "m"}'])
+def test_what_a_field_is_called_does_no_harm() -> None:
+    """
+    Not even as one of the names that a logger has for itself.
+    """
+    with logged() as events:
+        relay(2, '{"level": "warn", "message": "m", "self": 1, "format": "x", "log_format": "y", "log_level": 2}')
+    assert [("warn", "m [worker 2]")] == events
+
+
+@pytest.mark.parametrize("line", ["plain", "{}", "[]", '{"level": "loud", "message": "m"}', "[" * 20000])
 def test_anything_else_is_a_line_of_an_error(line: str) -> None:
     """
     Nothing that a worker says is lost.
