@@ -188,14 +188,16 @@ def read(text: str) -> tuple[File, tuple[Fault, ...]]:
     Raises:
         ConfigError: *text* is not TOML, so nothing can be said about the rest.
     """
-    tree = _parse(text)
-    try:
-        return _CONVERTER.structure(tree, File), ()
-    except ClassValidationError as error:
-        found = list(_leaves(error, ()))
-    for path, _ in found:
-        _take_out(tree, path)
-    return _CONVERTER.structure(tree, File), tuple(Fault(_place(path), message) for path, message in found)
+    tree, faults = _parse(text), list[Fault]()
+    while True:
+        try:
+            return _CONVERTER.structure(tree, File), tuple(faults)
+        except ClassValidationError as error:
+            found = list(_leaves(error, ()))
+        for path, message in found:
+            # Once more where something was put right: what is in it has not been looked at yet.
+            _put_right(tree, path, message)
+            faults.append(Fault(_place(path), message))
 
 
 def shown(text: str, most_characters: int = _SHOWN_CHARACTERS) -> str:
@@ -257,12 +259,21 @@ def _keys(table: Any) -> list[str]:
     return [field.name for field in attrs.fields(table)]
 
 
-def _take_out(tree: Any, path: Steps) -> None:
+def _put_right(tree: Any, path: Steps, message: str) -> None:
     """
     Remove the value at *path*; an array keeps its length, so that the places of its other elements stay true.
+
+    One that has brackets too many, or too few, is taken for what it was meant to be, so that its own faults are found.
     """
     *parents, last = path
     holder = functools.reduce(operator.getitem, parents, tree)
+    match holder.get(last) if isinstance(holder, dict) else None:
+        case [dict() as table] if message == _ARRAY_FOR_TABLE:
+            holder[last] = table
+            return
+        case dict() as table if path == ("domains",):
+            holder[last] = [table]
+            return
     if isinstance(last, int):
         holder[last] = None
     else:
@@ -286,6 +297,9 @@ _KINDS: Final[Mapping[type, str]] = {
     list: "an array",
     dict: "a table",
 }
+
+
+_ARRAY_FOR_TABLE: Final = f"expected {_KINDS[dict]}, not {_KINDS[list]}"
 
 
 def _expect(value: object, *kinds: type) -> None:

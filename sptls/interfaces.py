@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sptls.config import PassthroughConfig
     from sptls.errors import UpstreamError
     from sptls.names import HostName
+    from sptls.proxy.fields import Fields
     from sptls.proxy.head import ResponseHead
     from sptls.tls.contexts import ServerContext
 
@@ -46,13 +47,16 @@ class IIssuer(Interface):
 
     directory: str = Attribute("the ACME directory's URL, or 'internal'; stored beside each certificate")
 
-    async def obtain(name: HostName, *, replaces: CertificateBundle | None = None) -> Issued:
+    async def obtain(
+        name: HostName, *, replaces: CertificateBundle | None = None, challenge_types: int | None = None
+    ) -> Issued:
         """
         Get a checked certificate for *name* with a new key; one order at a time for each name.
 
-        *replaces* is the certificate that it is to succeed, which must have come from this CA. An order of an earlier
-        attempt is taken up where it still stands. May take minutes; never more than its own deadline. Cancelling
-        withdraws open challenges.
+        *replaces* is the certificate that it is to succeed, which must have come from this CA. Of so many
+        *challenge_types* authorizations may fail (None: of all), since the CA counts each. An order of an earlier
+        attempt is taken up where it still stands, with what it has cost. May take minutes; never more than its own
+        deadline. Cancelling withdraws open challenges.
 
         Raises:
             IssuanceFailed: no certificate came of it; says why and what it cost at the CA.
@@ -176,10 +180,13 @@ class IDownstream(Interface):
     """
     The client's side of one exchange, as the upstream sees it; called from the reactor's thread.
 
-    In this order: `response_head` once, `response_data` any number of times, `response_end` once; or
-    `response_failed` instead at any moment, once, and nothing after it. What it took it may hold back until
-    `response_flush` or `response_end`, so that a small response is written in one piece.
+    In this order: `response_head` once, `response_data` any number of times, `response_trailers` at most once and
+    right before the end, `response_end` once; or `response_failed` instead at any moment, once, and nothing after it.
+    What it took it may hold back until `response_flush` or `response_end`, so that a small response is written in one
+    piece.
     """
+
+    seconds_left: float = Attribute("how long the client takes for what is held for it, if it goes on as it does")
 
     def response_head(head: ResponseHead) -> None:
         """
@@ -194,6 +201,11 @@ class IDownstream(Interface):
     def response_flush() -> None:
         """
         Pass on what came so far: nothing more of the response is there right now (not called before `response_end`).
+        """
+
+    def response_trailers(fields: Fields) -> None:
+        """
+        Take the fields behind the content as they came, and pass on those that may be.
         """
 
     def response_end() -> None:
@@ -222,9 +234,16 @@ class IUpstreamExchange(Interface):
     The upstream's side of one exchange, as the client's side sees it.
     """
 
+    held_bytes: int = Attribute("how much of the request's content no connection has taken yet")
+
     def send_data(data: bytes) -> None:
         """
         Send a piece of the request's content; framed here as the request's head announced.
+        """
+
+    def send_trailers(fields: Fields) -> None:
+        """
+        Take the fields behind the content as they came, right before `send_end`, and pass on those that may be.
         """
 
     def send_end() -> None:
@@ -240,6 +259,11 @@ class IUpstreamExchange(Interface):
     def resume_response() -> None:
         """
         Read on.
+        """
+
+    def read_little(little: bool) -> None:
+        """
+        Read a little of the response at a time from now on, or as usual again: much waits for the client already.
         """
 
     def abandon() -> None:

@@ -129,7 +129,9 @@ class LateAcmeIssuer:
         self._issuer: Any = None
         self._agent: Any = None
 
-    async def obtain(self, name: HostName, *, replaces: CertificateBundle | None = None) -> Issued:
+    async def obtain(
+        self, name: HostName, *, replaces: CertificateBundle | None = None, challenge_types: int | None = None
+    ) -> Issued:
         """
         Get a checked certificate for *name*, as `IIssuer` says.
         """
@@ -139,7 +141,7 @@ class LateAcmeIssuer:
             raise IssuanceFailed(OrderCancelled()) from error
         except SptlsError as error:
             raise IssuanceFailed(error) from error
-        issued: Issued = await self._issuer.obtain(name, replaces=replaces)
+        issued: Issued = await self._issuer.obtain(name, replaces=replaces, challenge_types=challenge_types)
         return issued
 
     async def renewal_info(self, bundle: CertificateBundle) -> RenewalInfo | None:

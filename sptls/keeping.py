@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import attrs
 from twisted.logger import Logger
@@ -16,6 +17,7 @@ from twisted.python.threadpool import ThreadPool
 from sptls.alerts.channels import make_channels
 from sptls.alerts.watch import CertificateWatch
 from sptls.certs.copies import DailyCopies, exported
+from sptls.certs.pruning import Pruning
 from sptls.certs.records import Loaded
 from sptls.certs.renewal_information import RenewalQuestions
 from sptls.certs.renewer import Renewer
@@ -34,7 +36,7 @@ from sptls.tls.contexts import CONTEXTS_KEPT, ContextCache, client_trust
 from sptls.tls.served import ServedCertificates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Iterable, Iterator
     from contextlib import AsyncExitStack
     from pathlib import Path
 
@@ -118,7 +120,8 @@ class Ordering:
 @attrs.define(eq=False)
 class Keeping:
     """
-    The parts that keep certificates. *former* are CAs whose last orders may still run.
+    The parts that keep certificates. *former* are clients of former CAs whose last orders may still run: whoever still
+    asks there holds them, and nobody else does.
     """
 
     store: Store
@@ -133,9 +136,10 @@ class Keeping:
     questions: RenewalQuestions
     watch: CertificateWatch
     copies: DailyCopies
+    pruning: Pruning
     on_disk: InThread
     draw: Callable[[], float]
-    former: list[Authority] = attrs.field(factory=list)
+    former: WeakSet[LateAcmeIssuer] = attrs.field(factory=WeakSet)
 
     @classmethod
     def make(cls, reactor: Any, config: Config, trust: TrustRoots, responders: tuple[Any, Any]) -> Keeping:
@@ -187,7 +191,7 @@ class Keeping:
         watch = CertificateWatch(config.notify, store, subject, channels, reactor=reactor, wall_clock=wall_time)
         return cls(
             store, threads, deployer, ordering, authorities, self_check, renewer, contexts, served, questions, watch,
-            DailyCopies(store, reactor), on_disk, draw,
+            DailyCopies(store, reactor), Pruning(store, reactor), on_disk, draw,
         )  # fmt: skip
 
     async def start(self, config: Config, ending: AsyncExitStack, only: frozenset[HostName] | None) -> None:
@@ -234,6 +238,8 @@ class Keeping:
             ending.push_async_callback(self.watch.stop)
             self.self_check.start(self.renewer, names, loaded)
             ending.push_async_callback(self.self_check.stop)
+            self.pruning.start(domain.name for domain in config.domains)
+            ending.push_async_callback(self.pruning.stop)
 
     @staticmethod
     def _stored(config: Config, loaded: Loaded) -> dict[HostName, CertificateBundle]:
@@ -265,13 +271,14 @@ class Keeping:
             # Names that go are dropped first, so that a new CA is not asked for them.
             self.renewer.set_names([name for name in names if self.renewer.takes_care_of(name)], Loaded())
             if authorities is not None:
-                self.former += self.authorities
+                self.former.update(_clients(self.authorities))
                 self.authorities = authorities
                 self.renewer.set_authorities(authorities)
             self.renewer.set_names(names, loaded)
             self.questions.set_names(names, loaded.advices)
             self.watch.set_names([domain.name for domain in new.domains], loaded.warned)
             self.watch.configure(new.notify)
+            self.pruning.set_names(domain.name for domain in new.domains)
             self.self_check.set_names(names, loaded)
 
         return go_over
@@ -296,6 +303,14 @@ class Keeping:
         return attrs.evolve(loaded, certificates=certificates)
 
     async def _close_issuers(self) -> None:
-        for authority in (*self.former, *self.authorities):
-            if isinstance(authority.issuer, LateAcmeIssuer):
-                await authority.issuer.close()
+        for client in (*self.former, *_clients(self.authorities)):
+            await client.close()
+
+
+def _clients(authorities: Iterable[Authority]) -> Iterator[LateAcmeIssuer]:
+    """
+    Give what has connections to CAs; the internal CA has none.
+    """
+    for authority in authorities:
+        if isinstance(authority.issuer, LateAcmeIssuer):
+            yield authority.issuer

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from twisted.python import usage
 
-from sptls import hang_up
+from sptls import early_signals
 from sptls.config_load import Overrides
 from sptls.config_source import ConfigSource
 from sptls.errors import ConfigError, StartError
@@ -107,7 +107,7 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
         _end(EXIT_CONFIGURATION, "sptls: --take-over does not go with --demo; end the demo that runs with Ctrl-C")
     settings: Any = options.parent or {}
     # Before the imports: a reload must not end a daemon that is about to serve.
-    hang_up.remember(foreground=bool(settings["nodaemon"]))
+    early_signals.go_on(foreground=bool(settings["nodaemon"]))
     # Nothing that the start makes is garbage, and with 100,000 domains looking for some is an eighth of its time. The
     # service enables it again.
     gc.disable()
@@ -115,11 +115,12 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
     from twisted.internet import reactor
 
     from sptls import service
-    from sptls.inherited_sockets import from_environment
+    from sptls.inherited_sockets import from_environment, put_back
     from sptls.startup import ProcessSettings
 
     process = ProcessSettings.from_twistd(settings, log_json=bool(options["log-json"]))
     try:
+        put_back(os.environ)
         inherited = from_environment(os.environ)
         if options["demo"]:
             from sptls.demo import service as demo

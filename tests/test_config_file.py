@@ -146,6 +146,33 @@ def test_an_unknown_key_is_a_fault_with_a_hint(text: str, fault: str) -> None:
     assert "\n" not in found
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '[[limits]]\nconnections = "x"',
+            ["limits: expected a table, not an array", "limits.connections: expected a whole number, not a string"],
+        ),
+        (
+            "[[acme]]\n[[acme.eab]]\nkid = 5",
+            ["acme[0].eab: expected a table, not an array", "acme[0].eab.kid: expected a string, not a whole number"],
+        ),
+        (
+            "[domains]\nname = 5",
+            ["domains: expected an array, not a table", "domains[0].name: expected a string, not a whole number"],
+        ),
+        ("[[limits]]\n[[limits]]\nconnections = 'x'", ["limits: expected a table, not an array"]),
+        ("log.access = {a = 1}", ["log.access: expected a string, not a table"]),
+        ("acme.contact = {a = 1}", ["acme.contact: expected an array, not a table"]),
+    ],
+)
+def test_what_stands_in_wrong_brackets_is_looked_at_all_the_same(text: str, expected: list[str]) -> None:
+    """
+    All faults at once, where it is plain what was meant.
+    """
+    assert expected == faults(text)
+
+
 def test_a_near_miss_of_a_choice_is_asked_back() -> None:
     """
     The nearest choice stands at the end.

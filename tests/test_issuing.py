@@ -111,15 +111,15 @@ def test_client_is_made_once_for_all_that_wait(tmp_path: Path, monkeypatch: pyte
     """
     Orders that come while the libraries are imported wait for one client; one that is given up has cost nothing.
     """
-    asked: list[HostName] = []
+    asked: list[tuple[HostName, int | None]] = []
     made: list[Any] = []
 
     class Issuer:
         def __init__(self, **kwargs: Any) -> None:
             made.append(kwargs)
 
-        async def obtain(self, name: HostName, *, replaces: object) -> str:
-            asked.append(name)
+        async def obtain(self, name: HostName, *, replaces: object, challenge_types: int | None) -> str:
+            asked.append((name, challenge_types))
             return name.text
 
     import sptls.acme.issue
@@ -127,14 +127,14 @@ def test_client_is_made_once_for_all_that_wait(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sptls.acme.issue, "AcmeIssuer", Issuer)
     threads = InlineThreads(hold=True)
     issuer = _made(tmp_path, threads, directory="https://ca.example/dir")
-    waiting = [Deferred.fromCoroutine(issuer.obtain(HostName(f"{at}.example"))) for at in range(3)]
+    waiting = [Deferred.fromCoroutine(issuer.obtain(HostName(f"{at}.example"), challenge_types=at)) for at in range(3)]
     given_up: list[Any] = []
     waiting[1].addErrback(given_up.append)
     waiting[1].cancel()
     assert given_up[0].check(IssuanceFailed)
     assert isinstance(given_up[0].value.cause, OrderCancelled)
     threads.go_on()
-    assert (1, [HostName("0.example"), HostName("2.example")]) == (len(made), asked)
+    assert (1, [(HostName("0.example"), 0), (HostName("2.example"), 2)]) == (len(made), asked)
 
 
 def test_failure_to_make_the_client_is_a_failed_issuance(tmp_path: Path) -> None:

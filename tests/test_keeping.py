@@ -4,11 +4,14 @@ Tests for `sptls.keeping`: who meets whom. What the parts do together is in test
 
 from __future__ import annotations
 
+import gc
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from twisted.internet.defer import Deferred, succeed
 
 from sptls.alerts.channels import CommandChannel
 from sptls.certs.store import InlineWorker, Store
@@ -145,13 +148,57 @@ def test_change_of_the_ca_keeps_the_old_one_for_its_last_orders(tmp_path: Path) 
     """
     The new one is asked from now on; a configuration with the same CAs makes none anew.
     """
-    old = _config(tmp_path)
-    keeping, new = _made(old), _config(tmp_path, acme=AcmeConfig(directory="https://one.example/"))
+    old, new = (_config(tmp_path, acme=AcmeConfig(directory=f"https://{name}.example/")) for name in ("zero", "one"))
+    keeping = _made(old)
     keeping.renewer._is_stopping = True
     before = keeping.authorities
     for config in (old, new):
         _change(keeping, old, config)()
-    assert (before, ["https://one.example/"]) == (keeping.former, [one.directory for one in keeping.authorities])
+    assert ([one.issuer for one in before], ["https://one.example/"]) == (
+        [*keeping.former],
+        [one.directory for one in keeping.authorities],
+    )
+    closed: list[str] = []
+    for authority in (*before, *keeping.authorities):
+        issuer: Any = authority.issuer
+        issuer._agent = _Agent(closed, authority.directory)
+    outcome(keeping._close_issuers())
+    assert ["https://zero.example/", "https://one.example/"] == closed
+
+
+def test_former_ca_that_nobody_uses_any_more_is_let_go(tmp_path: Path) -> None:
+    """
+    However often the CA changes, no clients pile up; the internal one has none.
+    """
+    configs = [
+        _config(tmp_path, acme=AcmeConfig(directory=directory))
+        for directory in ("https://zero.example/", "https://one.example/", "internal")
+    ]
+    keeping = _made(configs[-1])
+    keeping.renewer._is_stopping = True
+    for old, new in pairwise([*configs * 2, configs[0]]):
+        _change(keeping, old, new)()
+    gc.collect()
+    assert (set(), ["https://zero.example/"]) == (
+        set(keeping.former),
+        [one.directory for one in keeping.authorities],
+    )
+
+
+class _Agent:
+    """
+    Connections to a CA; it is noted when they are closed.
+    """
+
+    def __init__(self, closed: list[str], directory: str) -> None:
+        self._closed, self._directory = closed, directory
+
+    def close(self) -> Deferred[None]:
+        """
+        Close them at once.
+        """
+        self._closed.append(self._directory)
+        return succeed(None)
 
 
 def _change(keeping: Keeping, old: Config, new: Config) -> Any:
@@ -176,4 +223,5 @@ def test_change_has_other_people_warned_and_other_names_watched(tmp_path: Path) 
     keeping.renewer._is_stopping = True
     _change(keeping, old, new)()
     assert ((NAME, OWN), {NAME}) == (keeping.watch._names, keeping.questions._names)
+    assert (NAME, OWN) == keeping.pruning._names
     assert [CommandChannel] == [type(outbox.channel) for outbox in keeping.watch._outboxes]

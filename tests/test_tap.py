@@ -24,13 +24,14 @@ COMMON = ["--domain", "click.example.com", "--contact", "ops@example.com", "--ag
 
 
 @pytest.fixture(autouse=True)
-def _hang_up() -> Iterator[None]:
+def _signals() -> Iterator[None]:
     """
-    Put back the handler of SIGHUP, which a start changes.
+    Put back the handlers of signals that a start changes.
     """
-    before = signal.getsignal(signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGUSR1)}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

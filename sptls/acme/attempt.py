@@ -36,6 +36,7 @@ class Attempt:
     """
     An attempt for *name*, whose certificate *replaces* another, until *until* in the clock's seconds.
 
+    No other of its *challenge_types* is tried once so many have cost an authorization (None: all may be).
     *is_committed* is set when the CA is asked to validate or to issue: from then on only its answer tells what that
     costs. *is_being_validated* while it owes us the outcome of a challenge that was answered. *key* (PKCS#8, DER) is
     that of the order under way, *record* what is stored of that order, None for nothing; it *is_taken_up* when an
@@ -46,6 +47,7 @@ class Attempt:
     name: HostName
     until: float
     replaces: CertificateBundle | None = None
+    challenge_types: int | None = None
     failures: list[Failed] = attrs.field(factory=list)
     failed_types: list[str] = attrs.field(factory=list)
     orders: int = 0
@@ -97,8 +99,10 @@ class Attempt:
 
     def types_left(self, types: Sequence[str]) -> tuple[str, ...]:
         """
-        Give those of *types* that did not fail.
+        Give those of *types* that did not fail, as long as the attempt may cost one authorization more.
         """
+        if self.challenge_types is not None and self.cost >= self.challenge_types:
+            return ()
         failed = {*self.failed_types, *(failure.challenge_type for failure in self.failures)}
         return tuple(kind for kind in types if kind not in failed)
 

@@ -107,11 +107,13 @@ class AcmeIssuer:
         external_account = read_external_account(config.eab) if config.eab else None
         self._account = OurAccount(self._client, accounts, config, external_account)
 
-    async def obtain(self, name: HostName, *, replaces: CertificateBundle | None = None) -> Issued:
+    async def obtain(
+        self, name: HostName, *, replaces: CertificateBundle | None = None, challenge_types: int | None = None
+    ) -> Issued:
         """
         Get a checked certificate for *name*, as `IIssuer` says, within `ORDER_SECONDS`.
         """
-        attempt = Attempt(name, self._reactor.seconds() + ORDER_SECONDS, replaces)
+        attempt = Attempt(name, self._reactor.seconds() + ORDER_SECONDS, replaces, challenge_types)
         try:
             bundle = await self._with_account(attempt)
         except CancelledError as error:

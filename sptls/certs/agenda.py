@@ -92,6 +92,12 @@ class Agenda(Generic[T]):
             self.drop(item)
         return item
 
+    def is_ready(self, item: T) -> bool:
+        """
+        Tell whether *item* is ready.
+        """
+        return item in self._ready
+
     @property
     def is_anything_ready(self) -> bool:
         """

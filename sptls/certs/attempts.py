@@ -170,7 +170,8 @@ class Attempts:
         async def order() -> Issued:
             if self.look is not None:
                 await self.look.gate(name.name, issuer.directory)
-            issued: Issued = await issuer.obtain(name.name, replaces=name.replaced_at(issuer.directory))
+            replaced, types = name.replaced_at(issuer.directory), attempt.challenge_types
+            issued: Issued = await issuer.obtain(name.name, replaces=replaced, challenge_types=types)
             return issued
 
         issuing: Deferred[Issued] = Deferred.fromCoroutine(order())
@@ -194,7 +195,7 @@ class Attempts:
         renew_at = self.calendar.quietest(moments, now)
         certificate = StoredCertificate(name.name, bundle, attempt.authority.directory, renew_at)
         history = schedule.after_success(name.history, now, failed_authorizations=issued.failed_authorizations)
-        await self.recorder.certificate(certificate, history)
+        await self.recorder.certificate(certificate, history, self._changes(attempt.authority))
         if name.is_removed:
             return
         is_first = name.certificate is None
@@ -213,7 +214,7 @@ class Attempts:
         findings: tuple[Finding, ...] = ()
         if self.look is not None and not self.is_given_up(name):
             findings = await self.look.explain(name.name, attempt.authority.directory, error)
-        failure = schedule.Failure.of(error, attempt.authority.challenge_types, findings)
+        failure = schedule.Failure.of(error, attempt.challenge_types, findings)
         if failure.is_unexpected:
             _log.failure("{name}: unexpected while obtaining a certificate", name=name.name)
         until = self.note_failure(name, failure, attempt.authority.challenge_types)

@@ -31,12 +31,13 @@ class Attempt:
     """
     An order that may begin: for whom, at which CA, and what it demands of the CA's limits.
 
-    *has_next* says that another CA is to be asked at once if this one fails.
+    It may try so many *challenge_types*. *has_next* says that another CA is to be asked at once if this one fails.
     """
 
     name: Standing
     authority: Authority
     demand: Demand
+    challenge_types: int
     has_next: bool = False
 
 
@@ -71,6 +72,13 @@ class Authorities:
             authority.ledger.correct(now, LONGEST_LIMIT_SECONDS)
             authority.ledger.prune(now)
 
+    def prune(self, now: float) -> None:
+        """
+        Forget what is full again, or blocked no more, *now*: of names that were dropped nobody else would.
+        """
+        for authority in self._by_directory.values():
+            authority.ledger.prune(now)
+
     def shift(self, seconds: float) -> None:
         """
         Go by a wall clock that was set by *seconds*.
@@ -96,6 +104,6 @@ class Authorities:
             authority, demand = self._by_directory[ca.directory], name.demand(priority, ca.directory, now)
             not_before = authority.not_before(demand, moment)
             if not_before is None:
-                return Attempt(name, authority, demand, has_next=number < len(decision.cas))
+                return Attempt(name, authority, demand, ca.challenge_types, has_next=number < len(decision.cas))
             waits.append(not_before)
         return min(waits, key=lambda wait: wait.moment)

@@ -123,7 +123,7 @@ class CertificateBundle:
         """
         Tell whether a client that asked for *name* takes this certificate for it (RFC 6125 §6.4.3).
         """
-        return NameTable((own, own) for own in self.names).get(name.wire) is not None
+        return name in self.names or NameTable((own, own) for own in self.names).get(name.wire) is not None
 
 
 def check(bundle: CertificateBundle, name: HostName, now: datetime) -> None:

@@ -171,7 +171,9 @@ class InternalCa:
         self._root, self._reactor, self._threads = root, reactor, threads
         self._wall_clock, self._key_type, self._validity = wall_clock, key_type, validity
 
-    async def obtain(self, name: HostName, *, replaces: CertificateBundle | None = None) -> Issued:
+    async def obtain(
+        self, name: HostName, *, replaces: CertificateBundle | None = None, challenge_types: int | None = None
+    ) -> Issued:
         """
         Make a checked certificate for *name*, as `IIssuer` says; costs nothing but the time to make a key.
         """

@@ -20,6 +20,31 @@ if TYPE_CHECKING:
 # A file that its holder removes between our opening and locking it is opened again; twice would be odd already.
 _ATTEMPTS: Final = 10
 _PID_BYTES: Final = 20
+_NAME: Final = "lock"
+
+
+def is_absent(state_dir: Path) -> bool:
+    """
+    Tell whether *state_dir* has no lock at all, as after the end of who had it; one who was killed leaves it.
+    """
+    return not os.path.lexists(state_dir / _NAME)
+
+
+def is_free(state_dir: Path) -> bool:
+    """
+    Tell whether no process holds the lock of *state_dir*; a directory that can't be read is not free.
+    """
+    try:
+        descriptor = os.open(state_dir / _NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 class StateLock:
@@ -30,7 +55,7 @@ class StateLock:
     """
 
     def __init__(self, state_dir: Path) -> None:
-        self._state_dir, self._path = state_dir, state_dir / "lock"
+        self._state_dir, self._path = state_dir, state_dir / _NAME
         self._descriptor: int | None = None
         self.is_shared = False
 

@@ -39,6 +39,7 @@ _CERTIFICATE_LABELS: Final = frozenset({b"CERTIFICATE", b"X509 CERTIFICATE"})
 UNREADABLE: Final = (
     ValueError,
     TypeError,
+    KeyError,  # before 50: a name with text of no known kind
     UnsupportedAlgorithm,
     x509.InvalidVersion,
     x509.DuplicateExtension,

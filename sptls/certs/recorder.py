@@ -7,6 +7,7 @@ memory, is tried again every minute and once more at the end, and the log says i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
@@ -42,9 +43,11 @@ class RecordStore(Protocol):
         Give everything that is stored.
         """
 
-    async def put_certificate(self, certificate: StoredCertificate, history: History) -> None:
+    async def put_certificate(
+        self, certificate: StoredCertificate, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
+    ) -> None:
         """
-        Check and store a certificate and its name's history in one transaction.
+        Check and store a certificate, its name's history, and some entries of CAs' ledgers in one transaction.
         """
 
     async def put_history(
@@ -90,17 +93,24 @@ class Recorder:
         self._is_failing = False
         self._is_stopping = False
 
-    async def certificate(self, certificate: StoredCertificate, history: History) -> None:
+    async def certificate(
+        self, certificate: StoredCertificate, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
+    ) -> None:
         """
-        Write a new certificate and its name's history, now or later.
+        Write a new certificate and its name's history, now or later, and *limits* with them as `history` does.
 
         Raises:
-            BadCertificate: it can't be served; nothing is changed.
+            BadCertificate: it can't be served; nothing is changed, and *limits* go with what is written next.
         """
+        limits = self._with_unsaved(limits)
         try:
-            await self._store.put_certificate(certificate, history)
+            await self._store.put_certificate(certificate, history, limits)
         except StoreError as error:
+            self._keep_limits(limits)
             self._keep(certificate.name, _Unsaved(certificate, history), error)
+        except BadCertificate:
+            self._keep_limits(limits)
+            raise
         else:
             self._unsaved.pop(certificate.name, None)
 
@@ -115,14 +125,11 @@ class Recorder:
         """
         unsaved = self._unsaved.get(name)
         certificate = None if unsaved is None else unsaved.certificate
-        limits = {
-            directory: {**self._unsaved_limits.pop(directory, {}), **entries} for directory, entries in limits.items()
-        }
+        limits = self._with_unsaved(limits)
         try:
             await self._put(name, _Unsaved(certificate, history), limits)
         except StoreError as error:
-            for directory, entries in limits.items():
-                self._keep_limits(directory, entries)
+            self._keep_limits(limits)
             self._keep(name, _Unsaved(certificate, history), error)
             return error
         if self._unsaved.get(name) is unsaved:
@@ -142,10 +149,19 @@ class Recorder:
         try:
             await self._store.put_limits(directory, entries)
         except StoreError:  # the same disk says so for the name's history
-            self._keep_limits(directory, entries)
+            self._keep_limits({directory: entries})
 
-    def _keep_limits(self, directory: str, entries: Mapping[str, float]) -> None:
-        self._unsaved_limits[directory] = {**entries, **self._unsaved_limits.get(directory, {})}
+    def _with_unsaved(self, limits: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+        """
+        Take out what of the same ledgers is not written yet, and give it with *limits*.
+        """
+        return {
+            directory: {**self._unsaved_limits.pop(directory, {}), **entries} for directory, entries in limits.items()
+        }
+
+    def _keep_limits(self, limits: Mapping[str, Mapping[str, float]]) -> None:
+        for directory, entries in limits.items():
+            self._unsaved_limits[directory] = {**entries, **self._unsaved_limits.get(directory, {})}
 
     def corrected(self, name: HostName, history: History, limits: Mapping[str, Mapping[str, float]]) -> None:
         """
@@ -202,15 +218,11 @@ class Recorder:
     async def _put(
         self, name: HostName, unsaved: _Unsaved, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
     ) -> None:
-        if unsaved.certificate is None:
-            await self._store.put_history(name, unsaved.history, limits)
-            return
-        try:
-            await self._store.put_certificate(unsaved.certificate, unsaved.history)
-        except BadCertificate:  # it has expired before it could be stored
-            await self._store.put_history(name, unsaved.history)
-        for directory, entries in limits.items():
-            await self._store.put_limits(directory, entries)
+        if unsaved.certificate is not None:
+            with suppress(BadCertificate):  # it may have expired before it could be stored
+                await self._store.put_certificate(unsaved.certificate, unsaved.history, limits)
+                return
+        await self._store.put_history(name, unsaved.history, limits)
 
     def _keep(self, name: HostName, unsaved: _Unsaved, error: StoreError) -> None:
         self._unsaved[name] = unsaved
@@ -226,9 +238,11 @@ class Recorder:
 
     async def _save_unsaved(self) -> None:
         for name, unsaved in list(self._unsaved.items()):
+            limits, self._unsaved_limits = self._unsaved_limits, {}
             try:
-                await self._put(name, unsaved)
+                await self._put(name, unsaved, limits)
             except StoreError as error:
+                self._keep_limits(limits)
                 self._keep(name, self._unsaved.get(name, unsaved), error)
                 return
             if self._unsaved.get(name) is unsaved:

@@ -10,8 +10,7 @@ Nothing that goes wrong with one name ends the loop: every failure becomes a his
 from __future__ import annotations
 
 import contextlib
-import math
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -24,16 +23,18 @@ from sptls.certs import schedule
 from sptls.certs.agenda import Agenda
 from sptls.certs.attempts import Attempts
 from sptls.certs.authorities import Attempt, Authorities
+from sptls.certs.clock_steps import ClockSteps
 from sptls.certs.diagnosis import UNSERVABLE
 from sptls.certs.limits import Priority
+from sptls.certs.pause import Pause
 from sptls.certs.recorder import Recorder
 from sptls.certs.records import NO_HISTORY
-from sptls.certs.standing import WAITS_BECAUSE, Standing
 from sptls.certs.standings import Standings, recalled
 from sptls.errors import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from sptls.certs.limits import NotBefore
     from sptls.certs.recorder import RecordStore
     from sptls.certs.records import Loaded, RenewalAdvice, StoredCertificate
-    from sptls.certs.standing import NameState
+    from sptls.certs.standing import NameState, Standing
     from sptls.clock import WallClock
     from sptls.names import HostName
 
@@ -57,8 +58,6 @@ LOOK_AGAIN_SECONDS: Final = 3600.0
 STOP_SECONDS: Final = 5.0
 # Names that nothing is known of, planned at a time: some 5 ms of work.
 NAMES_A_TURN: Final = 500
-# Wall time and monotonic time part by less than this, unless the wall clock was set.
-CLOCK_STEP_SECONDS: Final = 60.0
 
 _EVERYBODY: Final = frozenset({Scope.ACCOUNT, Scope.CA})
 
@@ -95,8 +94,7 @@ class Renewer:
         self._running: dict[Standing, Deferred[None]] = {}
         self._wake: IDelayedCall | None = None
         self._bringing_up: IDelayedCall | None = None
-        self._background_from = -math.inf
-        self._clock_offset = 0.0
+        self._pause, self._clock_steps = Pause(), ClockSteps()
         self._is_turning = self._is_stopping = False
 
     # What others ask for
@@ -105,7 +103,7 @@ class Renewer:
         """
         Begin with what was *loaded*: obtain what is missing or due of *names*, wait for the rest. Orders nothing else.
         """
-        self._clock_offset = self._offset()
+        self._clock_steps.begin(self._attempts.moment())
         self._authorities.load(loaded.limits, self._now().timestamp())
         self._add(names, loaded)
         self._bring_up()
@@ -250,6 +248,7 @@ class Renewer:
         """
         Take care of exactly *names* from now on: new ones are served as *loaded* or obtained, others dropped.
         """
+        self._authorities.prune(self._now().timestamp())
         wanted = dict.fromkeys(names)
         added = [name for name in wanted if name not in self._names]
         for former in self._names.keep(wanted):
@@ -283,7 +282,10 @@ class Renewer:
         Tell how *name* stands, or None when it is not taken care of.
         """
         found = self._names.get(name)
-        return None if found is None else found.state(self._now(), is_running=found in self._running)
+        if found is None:
+            return None
+        held_up = self._pause.reason(self._clock.seconds()) if self._agenda.is_ready(found) else None
+        return found.state(self._now(), is_running=found in self._running, held_up=held_up)
 
     # The loop
 
@@ -333,7 +335,7 @@ class Renewer:
         name.waits_until, name.waits_because = None, ""
         if isinstance(decision, schedule.Obtain):
             self._agenda.ready(name, name.urgency)
-            self._background_from = -math.inf  # it may be allowed what the others are not
+            self._pause.end()  # it may be allowed what the others are not
             return
         if name.certificate is None or decision.until != name.certificate.renew_at:
             name.waits_until = decision.until
@@ -345,10 +347,9 @@ class Renewer:
         """
         Plan the names whose moment has come; after the wall clock was set, all that wait or are ready.
         """
-        step_seconds = self._offset() - self._clock_offset
-        if abs(step_seconds) > CLOCK_STEP_SECONDS:
+        step_seconds = self._clock_steps.step_seconds(self._attempts.moment())
+        if step_seconds:
             _log.warn("the wall clock was set by {seconds:.0f} s", seconds=step_seconds)
-            self._clock_offset += step_seconds
             self._go_by_new_clock(step_seconds)
         now = self._now()
         for name in self._agenda.due(now.timestamp()):
@@ -390,7 +391,7 @@ class Renewer:
             if isinstance(choice, Attempt):
                 return choice
             self._put_off(name, choice)
-        while len(self._running) < self._parallel and self._clock.seconds() >= self._background_from:
+        while len(self._running) < self._parallel and self._pause.seconds_left(self._clock.seconds()) <= 0:
             name = self._agenda.take_ready()
             if name is None:
                 break
@@ -401,7 +402,7 @@ class Renewer:
             if choice.scope in _EVERYBODY and len(self._authorities.cas) == 1:
                 # All the others would be told the same; this one is still the most urgent.
                 self._agenda.ready(name, name.urgency)
-                self._background_from = self._clock.seconds() + choice.moment - self._now().timestamp()
+                self._pause.begin(choice, self._attempts.moment())
             else:
                 self._put_off(name, choice)
         return None
@@ -410,10 +411,9 @@ class Renewer:
         """
         Have *name* wait for what a CA's limits or its outage ask for, and clients of it know.
         """
-        name.waits_until = datetime.fromtimestamp(wait.moment, UTC)
-        name.waits_because = WAITS_BECAUSE[wait.scope]
+        name.wait_for(wait)
         self._agenda.wait(name, wait.moment)
-        if not name.is_valid(self._now()):
+        if name.waits_until is not None and not name.is_valid(self._now()):
             self._attempts.tell_failed(name, name.waits_until)
 
     def _set_timer(self) -> None:
@@ -421,16 +421,13 @@ class Renewer:
         moment = self._agenda.next_moment()
         if moment is not None:
             seconds = min(seconds, max(0.0, moment - self._now().timestamp()))
-        pause = self._background_from - self._clock.seconds()
+        pause = self._pause.seconds_left(self._clock.seconds())
         if pause > 0 and self._agenda.is_anything_ready:
             seconds = min(seconds, pause)
         if self._wake is not None and self._wake.active():
             self._wake.reset(seconds)
         else:
             self._wake = self._clock.callLater(seconds, self._turn)
-
-    def _offset(self) -> float:
-        return self._now().timestamp() - self._clock.seconds()
 
     # One attempt
 
@@ -442,7 +439,7 @@ class Renewer:
     def _ended(self, result: object, name: Standing) -> None:
         del self._running[name]
         # What a CA's limits and its breaker allow may be another thing now.
-        self._background_from = -math.inf
+        self._pause.end()
         if isinstance(result, Failure) and not self._is_stopping:
             _log.failure("{name}: an attempt broke off", result, name=name.name)
         if not self._attempts.is_given_up(name):

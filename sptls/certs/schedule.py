@@ -90,7 +90,8 @@ class Reason(Enum):
 @attrs.frozen
 class Ca:
     """
-    A CA that is configured; an attempt there may fail one authorization for each of the *challenge_types*.
+    A CA that is configured; an attempt there may fail one authorization for each of the *challenge_types*, of which
+    there may be fewer than the CA's for one attempt.
     """
 
     directory: str
@@ -197,9 +198,9 @@ def decide(
     """
     Tell whether a name is to get a certificate from one of *cas* (in order of preference) now, or when to look again.
 
-    An attempt does not start unless all that it may fail fits into the hour's limit of its CA. One that goes on with an
-    order that was cut off (*is_resuming*), which is at the CA of the last attempt, goes on at once: it did fit when it
-    started. The *history* is one that `corrected` has seen.
+    An attempt may try as many challenge types as can all fail within the hour's limit of its CA, and does not start
+    where that is none. One that goes on with an order that was cut off (*is_resuming*), which is at the CA of the last
+    attempt, goes on at once: it did fit when it started. The *history* is one that `corrected` has seen.
     """
     is_known = certificate is not None and any(certificate.directory == ca.directory for ca in cas)
     if certificate is not None and is_known and certificate.renew_at > now:
@@ -207,12 +208,13 @@ def decide(
     # Most names have no history; that 100,000 of them start at once hangs on it.
     here = tuple(ca for ca in cas if ca.directory == history.directory) if is_resuming else ()
     if here:
-        cas = here
+        fitting = max(1, MAX_FAILED_AUTHORIZATIONS - len(_recent(history.failed_authorizations, now)))
+        cas = tuple(_limited(ca, fitting) for ca in here)
     elif history is not NO_HISTORY:
-        moments = [_earliest_attempt(history.at(ca.directory), now, ca.challenge_types) for ca in cas]
-        cas = tuple(ca for ca, moment in zip(cas, moments, strict=True) if moment <= now)
+        chances = [_chance(ca, history.at(ca.directory), now) for ca in cas]
+        cas = tuple(ca for moment, ca in chances if moment <= now)
         if not cas:
-            return Wait(min(moments))
+            return Wait(min(moment for moment, _ in chances))
     if certificate is None:
         return Obtain(Reason.MISSING, cas)
     return Obtain(Reason.RENEWAL if is_known else Reason.DIRECTORY, cas)
@@ -403,9 +405,21 @@ def _delay(failures: int, fraction: float) -> timedelta:
     return delay * (1 - jitter + 2 * jitter * fraction)
 
 
-def _earliest_attempt(history: History, now: datetime, challenge_types: int) -> datetime:
-    allowed = _limit_allows(_counted(history, now, challenge_types), now, challenge_types)
-    return allowed if history.next_attempt_at is None else max(history.next_attempt_at, allowed)
+def _chance(ca: Ca, history: History, now: datetime) -> tuple[datetime, Ca]:
+    """
+    Give when the next attempt at *ca* may begin, after *history* there, and as much of *ca* as may be tried now.
+    """
+    counted = _counted(history, now, ca.challenge_types)
+    allowed = _limit_allows(counted, now, ca.challenge_types)
+    moment = allowed if history.next_attempt_at is None else max(history.next_attempt_at, allowed)
+    return moment, _limited(ca, MAX_FAILED_AUTHORIZATIONS - len(counted))
+
+
+def _limited(ca: Ca, challenge_types: int) -> Ca:
+    """
+    Give *ca* with so many challenge types at the most.
+    """
+    return ca if ca.challenge_types <= challenge_types else attrs.evolve(ca, challenge_types=challenge_types)
 
 
 def _counted(history: History, now: datetime, challenge_types: int) -> tuple[datetime, ...]:
@@ -425,8 +439,9 @@ def _recent(failed: tuple[datetime, ...], now: datetime) -> tuple[datetime, ...]
 
 def _limit_allows(recent: tuple[datetime, ...], now: datetime, challenge_types: int) -> datetime:
     """
-    Give the first moment, from *now* on, when one more attempt can't break the limit.
+    Give the first moment, from *now* on, when one more attempt can't break the limit: with one challenge type, or with
+    none where nothing is validated.
     """
-    cost = min(challenge_types, MAX_FAILED_AUTHORIZATIONS)
+    cost = min(challenge_types, 1)
     too_many = len(recent) + cost - MAX_FAILED_AUTHORIZATIONS
     return recent[too_many - 1] + LIMIT_WINDOW if too_many > 0 else now

@@ -168,15 +168,14 @@ def rescue(
     except StoreError as error:
         raise StoreError(str(path), f"it is damaged and can't be put aside: {error.reason}") from None
     try:
-        fresh.execute("BEGIN IMMEDIATE")
-        copy_rows(path, fresh)
-        fill(fresh)
-        fresh.execute("COMMIT")
+        with closing(fresh):
+            fresh.execute("BEGIN IMMEDIATE")
+            copy_rows(path, fresh)
+            fill(fresh)
+            fresh.execute("COMMIT")
     except sqlite3.Error as error:
-        fresh.close()
         _remove(beside)
         raise store_error(path, error) from None
-    fresh.close()
     kept = _exchange(path, beside, now)
     return connect(path), kept
 

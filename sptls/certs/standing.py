@@ -5,6 +5,7 @@ How a name stands with the renewer: its certificate, its history, the attempt th
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
@@ -15,12 +16,11 @@ from sptls.certs.limits import Demand, Priority
 from sptls.errors import Scope
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from twisted.internet.defer import Deferred
 
     from sptls.certs.bundle import CertificateBundle
     from sptls.certs.diagnosis import Diagnosis
+    from sptls.certs.limits import NotBefore
     from sptls.certs.records import History, RenewalAdvice, StoredCertificate
     from sptls.interfaces import Issued
     from sptls.names import HostName
@@ -30,7 +30,7 @@ State = Literal["valid", "renewing", "issuing", "failing", "waiting"]
 # What a name says that waits with no failure on record: kills and crashes leave none.
 _CUT_OFF: Final = "earlier attempts were cut off; the CA's limit of failed authorizations allows no other before"
 # What a name says that a CA's limits, or its outage, make wait.
-WAITS_BECAUSE: Final = {
+_WAITS_BECAUSE: Final = {
     Scope.NAME: "the CA's limits for this name allow no order before",
     Scope.REGISTERED_DOMAIN: "the CA's limits for its registered domain allow no order before",
     Scope.ACCOUNT: "the CA's limits for our account allow no order before",
@@ -45,6 +45,7 @@ class NameState:
     """
     How a name stands, for people; *directory* is the CA that its certificate came from, "" without one.
 
+    One that is *waiting* has failed at nothing: its order is due, or its CA's limits put it off to *next_attempt_at*.
     *diagnosis* says what *last_error* means; None where all is well. *explanation_url* is where its CA explains when
     it wants the certificate renewed, "" where it does not. *failures* counts those since the last success.
     *dns_changed_at* is when the name's DNS was seen to have changed since it failed, until the next attempt has ended.
@@ -154,10 +155,22 @@ class Standing:
             is_under_way=self.is_resuming and self.history.directory == directory,
         )
 
-    def state(self, now: datetime, *, is_running: bool) -> NameState:
+    def wait_for(self, wait: NotBefore) -> None:
+        """
+        Take note of what a CA's limits, or its outage, have it wait for.
+        """
+        self.waits_until, self.waits_because = datetime.fromtimestamp(wait.moment, UTC), _WAITS_BECAUSE[wait.scope]
+
+    def state(self, now: datetime, *, is_running: bool, held_up: NotBefore | None = None) -> NameState:
         """
         Tell people how it stands; *is_running* says that an attempt is being made.
+
+        *held_up* is what all names in the background wait for, where it is one of those.
         """
+        if held_up is not None and not self.waits_until:
+            waiting = attrs.evolve(self)
+            waiting.wait_for(held_up)
+            return waiting.state(now, is_running=is_running)
         certificate = self.certificate
         return NameState(
             state=self._word(is_valid=self.is_valid(now), is_running=is_running),
@@ -184,6 +197,7 @@ class Standing:
     def _word(self, *, is_valid: bool, is_running: bool) -> State:
         if is_running:
             return "renewing" if is_valid else "issuing"
-        if self.history.consecutive_failures or self.waits_until:
+        has_failed = self.history.consecutive_failures or (self.waits_until and self.history.last_error)
+        if has_failed:  # also one whose back-off an operator has had forgotten, and that must wait all the same
             return "failing"
-        return "valid" if is_valid else "waiting"
+        return "valid" if is_valid and not self.waits_until else "waiting"

@@ -26,7 +26,7 @@ from sptls.interfaces import IAcmeRecords
 from sptls.names import HostName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorFromThreads
 
     from sptls.certs.batches import Worker
+    from sptls.certs.leftovers import Looked, Place
     from sptls.certs.records import AccountRecord, Deployment, OrderRecord, RenewalAdvice, Warned
     from sptls.clock import WallClock
 
@@ -137,14 +138,27 @@ class Store:
         """
         await self._works.run(self._file.copy_if_due)
 
-    async def put_certificate(self, certificate: StoredCertificate, history: History = NO_HISTORY) -> None:
+    async def drop_some(self, place: Place, configured: Container[str]) -> Looked:
+        """
+        Look at some rows from *place* on, and drop what can't matter any more of names that are not *configured*.
+        """
+        return await self._works.run(partial(self._file.drop_some, place, configured))
+
+    async def put_certificate(
+        self,
+        certificate: StoredCertificate,
+        history: History = NO_HISTORY,
+        limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES,
+    ) -> None:
         """
         Store *certificate* in the place of the name's old one, and *history*, and forget its order: in one transaction.
+
+        *limits* are as for `put_history`.
 
         Raises:
             BadCertificate: it can't be served for the name now; nothing is changed.
         """
-        await self._works.write(partial(self._file.put_certificate, certificate, history))
+        await self._works.write(partial(self._file.put_certificate, certificate, history, _copied(limits)))
 
     async def put_history(
         self, name: HostName, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
@@ -154,8 +168,7 @@ class Store:
 
         *limits* are the entries of ledgers that changed with it, by directory; in the same transaction.
         """
-        limits = {directory: dict(entries) for directory, entries in limits.items()}
-        await self._works.write(partial(self._file.put_history, name, history, limits))
+        await self._works.write(partial(self._file.put_history, name, history, _copied(limits)))
 
     async def put_limits(self, directory: str, entries: Mapping[str, float]) -> None:
         """
@@ -273,3 +286,10 @@ class Store:
 
         loaded = await self.load()
         return {name.text: of_bundle(one.bundle) for name, one in loaded.certificates.items()}
+
+
+def _copied(limits: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """
+    Give what the thread can read while the ledgers go on.
+    """
+    return {directory: dict(entries) for directory, entries in limits.items()}

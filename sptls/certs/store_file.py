@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 from twisted.logger import Logger
 
-from sptls.certs import copies, rescue, rows, schema, store_contents
+from sptls.certs import copies, leftovers, rescue, rows, schema, store_contents
 from sptls.certs.bundle import check
 from sptls.certs.records import NO_ENTRIES, NO_HISTORY, NOT_WARNED, History
 from sptls.errors import SptlsError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -136,19 +136,28 @@ class StoreFile:
             self._rescue_if_broken()
             self._do(lambda connection: copies.make(connection, self._path, self._now()))
 
-    def put_certificate(self, certificate: StoredCertificate, history: History) -> None:
+    def drop_some(self, place: leftovers.Place, configured: Container[str]) -> leftovers.Looked:
         """
-        Put *certificate* in the place of the name's old one, and *history*; no order is under way any more.
+        Look at some rows from *place* on, as `leftovers.drop_some` does.
+        """
+        return self._do(lambda connection: leftovers.drop_some(connection, place, configured, self._now()))
+
+    def put_certificate(
+        self, certificate: StoredCertificate, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
+    ) -> None:
+        """
+        Put *certificate* in the place of the name's old one, and *history* and *limits* as `put_history` does; no order
+        is under way any more.
 
         Raises:
             BadCertificate: it can't be served for the name now; nothing is changed.
         """
         check(certificate.bundle, certificate.name, self._now())
-        row = rows.certificate_row(certificate)
+        row, now = rows.certificate_row(certificate), self._now().timestamp()
 
         def put(connection: sqlite3.Connection) -> None:
             _put(connection, "certificate", rows.CERTIFICATE_COLUMNS, row)
-            _put_history(connection, certificate.name, history)
+            _put_history(connection, certificate.name, history, limits, now)
             connection.execute(_DELETE_ORDER, (certificate.name.text,))
 
         self._write(put)
@@ -160,13 +169,7 @@ class StoreFile:
         Put *history* in the place of *name*'s old one, and the entries of *limits*, by directory, as `put_limits` does.
         """
         now = self._now().timestamp()
-
-        def put(connection: sqlite3.Connection) -> None:
-            _put_history(connection, name, history)
-            for directory, entries in limits.items():
-                _put_limits(connection, directory, entries, now)
-
-        self._write(put)
+        self._write(lambda connection: _put_history(connection, name, history, limits, now))
 
     def put_limits(self, directory: str, entries: Mapping[str, float]) -> None:
         """
@@ -416,7 +419,15 @@ def _put_limits(connection: sqlite3.Connection, directory: str, entries: Mapping
     connection.executemany("INSERT OR REPLACE INTO ca_limit (directory, entry, moment) VALUES (?, ?, ?)", wanted)
 
 
-def _put_history(connection: sqlite3.Connection, name: HostName, history: History) -> None:
+def _put_history(
+    connection: sqlite3.Connection,
+    name: HostName,
+    history: History,
+    limits: Mapping[str, Mapping[str, float]],
+    now: float,
+) -> None:
+    for directory, entries in limits.items():
+        _put_limits(connection, directory, entries, now)
     if attrs.evolve(history, directory="") == NO_HISTORY:
         connection.execute("DELETE FROM history WHERE name = ?", (name.text,))
     else:

@@ -71,7 +71,7 @@ def subject_of(name: HostName, state: NameState | None, bundle: CertificateBundl
         name,
         bundle,
         state.renew_at,
-        is_failing=state.failures > 0,
+        is_failing=state.failures > 0 or _is_late(state, bundle),
         problem=state.last_error,
         next_attempt_at=state.next_attempt_at,
         diagnosis=state.diagnosis,
@@ -101,7 +101,11 @@ class CertificateWarning:
             return f"{name}: all is well again, its certificate is valid until {until}"
         if self.kind is Kind.EXPIRING and subject.is_own:
             return f"{name}: its own certificate is valid until {until}; put a new one in the place of its files"
-        again = "" if subject.next_attempt_at is None else f"; next attempt at {subject.next_attempt_at:%H:%M:%S} UTC"
+        again = (
+            ""
+            if subject.next_attempt_at is None
+            else f"; next attempt at {subject.next_attempt_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
         if self.kind is Kind.EXPIRING:
             return f"{name}: its certificate is valid until {until} and has not been renewed{why}{again}"
         lacks = "it has no certificate" if bundle is None else f"its certificate, valid until {until}, is not renewed"
@@ -155,6 +159,14 @@ def _entry(warning: CertificateWarning) -> dict[str, Any]:
         "who": diagnosis.who.value if diagnosis else None,
         "advice": diagnosis.advice if diagnosis else None,
     }
+
+
+def _is_late(state: NameState, bundle: CertificateBundle | None) -> bool:
+    """
+    Tell whether the certificate does not last as long as the CA's limits make its successor wait.
+    """
+    waits_until = state.next_attempt_at if state.state == "waiting" else None
+    return bundle is not None and waits_until is not None and bundle.not_after <= waits_until
 
 
 def _days_due(bundle: CertificateBundle, renew_at: datetime | None, now: datetime) -> int:

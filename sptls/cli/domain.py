@@ -12,8 +12,10 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# An order runs, or nothing can be done before the next attempt; all other words mean that nothing is amiss.
-UNDER_WAY: Final = ("issuing", "renewing", "replacing", "waiting")
+# An order is due, and may wait for what its CA's limits allow.
+_WAITING: Final = "waiting"
+# An order runs or is due; somebody has to look; all other words mean that nothing is amiss.
+UNDER_WAY: Final = ("issuing", "renewing", "replacing", _WAITING)
 AMISS: Final = ("failing", "faulty", "expired")
 # The source of a certificate that the operator brings.
 OWN: Final = "own"
@@ -97,6 +99,13 @@ class Domain:
         """
         return not (self.is_own or self.is_passed_through)
 
+    @property
+    def is_put_off(self) -> bool:
+        """
+        Tell whether it has failed at nothing, and waits for its CA's limits, or its outage, until the next attempt.
+        """
+        return self.state == _WAITING and self.next_attempt_at is not None
+
     def needs_no_order(self, now: datetime) -> bool:
         """
         Tell whether an order now would be one too many: its certificate is not ours, or is valid and not yet due.
@@ -108,10 +117,20 @@ class Domain:
         """
         Tell whether nobody needs to look: nothing fails, and no client gets an expired certificate.
 
-        One that has no certificate yet and no failure is fine: its first order is under way.
+        One that has no certificate yet and no failure is fine, since its first order is under way; unless that is put
+        off. A renewal that is put off is fine while the certificate lasts.
         """
         has_expired = self.not_after is not None and self.not_after <= now
-        return self.state not in AMISS and not has_expired and not self.deploy_problem
+        return self.state not in AMISS and not has_expired and not self._is_late and not self.deploy_problem
+
+    @property
+    def _is_late(self) -> bool:
+        """
+        Tell whether there is no valid certificate any more when a wait for the CA's limits ends.
+        """
+        if not (self.is_put_off and self.next_attempt_at):
+            return False
+        return self.not_after is None or self.not_after <= self.next_attempt_at
 
 
 def _text(told: object) -> str:

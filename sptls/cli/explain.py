@@ -44,7 +44,8 @@ def command(name: HostName, as_json: bool, config: Path | None, state_dir: Path 
     \b
     Exit status:
       0  nothing is amiss
-      1  it fails, is faulty or has expired
+      1  it fails, is faulty or has expired, or has no certificate (or none that lasts) while it waits for the CA's
+         limits
       2  usage or configuration, also a NAME that is not served
     """  # noqa: D301 - click wants the character itself
     where = place(config, state_dir, renew_only=renew_only)

@@ -43,7 +43,8 @@ def command(names: tuple[HostName, ...], config: Path | None, state_dir: Path | 
         if domain.needs_no_order(now):
             say(f"{domain.name}: needs no order; valid until {wording.validity(domain, now)}")
             continue
-        reason = f": {wording.plain(domain.problem)}" if domain.state == "failing" else ""
+        has_to_wait = domain.state == "failing" or domain.is_put_off
+        reason = f": {wording.plain(domain.problem)}" if has_to_wait else ""
         say(f"{domain.name}: {wording.next_step(domain, now)}{reason}")
         status = EXIT_FAILED if reason else status
     return status

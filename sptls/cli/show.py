@@ -35,8 +35,12 @@ def command(name: HostName, as_pem: bool, config: Path | None, state_dir: Path |
 
     It is read from the store, or from the files of a domain that brings its own. A daemon may run.
 
-    Exit status: 1 when there is no certificate that can be read.
-    """
+    \b
+    Exit status:
+      0  it is shown
+      1  there is no certificate, or none that can be read
+      2  usage or configuration, also a NAME that is not served and of which nothing is stored
+    """  # noqa: D301 - click wants the character itself
     stored = Stored.at(place(config, state_dir, renew_only=renew_only))
     if name in stored.passed_through:
         note(f"{name}: is passed through: its certificate is the other server's; openssl s_client shows it")
@@ -48,6 +52,8 @@ def command(name: HostName, as_pem: bool, config: Path | None, state_dir: Path |
         return EXIT_FAILED
     if bundle is None:
         damage = next((damage for damage in stored.loaded.damaged if damage.startswith(f"{name}: ")), None)
+        if damage is None and name not in stored.names:
+            raise click.UsageError(stored.unknown(name))
         note(damage or f"{name}: there is no certificate; sptls status shows the domains, sptls issue {name} gets one")
         return EXIT_FAILED
     for text in [bundle.chain_pem().decode("ascii").rstrip()] if as_pem else _texts(bundle):

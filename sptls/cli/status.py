@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from sptls.cli.domain import Domain
     from sptls.cli.options import Place
-    from sptls.cli.stored import Stored
     from sptls.names import HostName
 
 _TITLES: Final = ("domain", "state", "issuer", "valid until (UTC)", "next", "last problem")
@@ -55,9 +54,11 @@ def command(
 
     \b
     Exit status, for a monitor:
-      0  the daemon runs, and nothing is amiss with any domain shown (a first order may be under way)
-      1  a domain fails, is faulty or has expired, or the configuration was refused when it was read again;
-         the daemon does not run or does not answer; the store can't be read
+      0  the daemon runs, and nothing is amiss with any domain shown: a first order may be under way, or a renewal
+         wait for what the CA's limits allow
+      1  a domain fails, is faulty or has expired, or has no certificate (or none that lasts) while it waits for the
+         CA's limits; a worker process does not serve; the configuration was refused when it was read again; the
+         daemon does not run or does not answer; the store can't be read
       2  usage or configuration, also a NAME that is not served
     """  # noqa: D301 - click wants the character itself
     found = find(place(config, state_dir, renew_only=renew_only), names)
@@ -67,7 +68,8 @@ def command(
     if as_json:
         say(json.dumps(found.status))
     now = wall_time()
-    is_fine = not found.not_running and not _refused(found.status) and all(domain.is_fine(now) for domain in domains)
+    is_amiss = found.not_running or _refused(found.status) or _missing_workers(found.status)
+    is_fine = not is_amiss and all(domain.is_fine(now) for domain in domains)
     if not as_json:
         _show(found, domains, now)
     return EXIT_FINE if is_fine else EXIT_FAILED
@@ -107,13 +109,9 @@ def _read(where: Place, names: Sequence[HostName]) -> dict[str, Any]:
     statuses = stored.statuses(listed, wall_time())
     text = status_text(version=metadata.version("sptls"), serving=False, started_at=None, domains=statuses)
     status: dict[str, Any] = json.loads("".join(text))
-    status["domains"] += [_unknown(name, stored) for name in names if name not in known]
+    unknown = [name for name in names if name not in known]
+    status["domains"] += [{"name": name.text, "error": stored.unknown(name)} for name in unknown]
     return status
-
-
-def _unknown(name: HostName, stored: Stored) -> dict[str, str]:
-    where = "nothing is stored of it" if stored.config is None else "it is none of the configuration's domains"
-    return {"name": name.text, "error": f"{name}: {where}"}
 
 
 def _refused(status: dict[str, Any]) -> list[str]:
@@ -123,15 +121,22 @@ def _refused(status: dict[str, Any]) -> list[str]:
     return [str(fault) for fault in status.get("configuration", {}).get("faults", [])]
 
 
+def _missing_workers(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """
+    Give what is said of the worker processes that do not serve.
+    """
+    return [worker for worker in status.get("workers", []) if worker.get("state") != "serving"]
+
+
 def _show(found: Found, domains: Sequence[Domain], now: datetime) -> None:
     say(f"{_headline(found)}; {wording.count(domains)}")
     for fault in _refused(found.status):
         say(f"the configuration was refused when it was read again, the old one is in force: {wording.plain(fault)}")
     waiting = found.status.get("configuration", {}).get("needs_restart", [])
-    workers = found.status.get("workers", [])
-    missing = [worker for worker in workers if worker.get("state") != "serving"]
+    missing = _missing_workers(found.status)
     if missing:
-        say(f"{len(missing)} of {len(workers)} worker processes do not serve; the daemon's log says why")
+        count = len(found.status["workers"])
+        say(f"{len(missing)} of {count} worker processes do not serve; the daemon's log says why")
     if waiting:
         say(f"changed, and waiting for a restart: {', '.join(map(str, waiting))}")
     if domains:

@@ -68,6 +68,13 @@ class Stored:
             return tuple(domain.name for domain in self.config.domains)
         return tuple(sorted({*self.loaded.certificates, *self.loaded.histories}))
 
+    def unknown(self, name: HostName) -> str:
+        """
+        Say of *name*, which is none of `names`, why it is not.
+        """
+        where = "nothing is stored of it" if self.config is None else "it is none of the configuration's domains"
+        return f"{name}: {where}"
+
     @property
     def passed_through(self) -> frozenset[HostName]:
         """

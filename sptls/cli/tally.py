@@ -104,9 +104,11 @@ class Tally:
 
     def _is_still_old(self, domain: Domain) -> bool:
         """
-        Tell whether the domain waits, without a failure, for another certificate than it has.
+        Tell whether another certificate than the domain has is still on its way: nothing failed, or is put off.
         """
-        return domain.state != "failing" and domain.serial != "" and domain.serial == self.replaced.get(domain.name)
+        if domain.state == "failing" or domain.is_put_off:
+            return False
+        return domain.serial != "" and domain.serial == self.replaced.get(domain.name)
 
     def _end(self, end: Settled) -> Settled:
         del self.pending[end.name]
@@ -117,14 +119,18 @@ class Tally:
 def outcome(domain: Domain, now: datetime) -> Settled | None:
     """
     Tell what a name that was asked for has come to, or None while an order is under way.
+
+    One that its CA's limits put off has come to an end too: that may take days.
     """
-    if domain.state in UNDER_WAY:
+    if domain.state in UNDER_WAY and not domain.is_put_off:
         return None
-    if domain.is_fine(now):
-        words = f"issued by {wording.issuer(domain)}; valid until {wording.validity(domain, now)}"
-        return Settled(domain.name, is_fine=True, words=words)
+    if attrs.evolve(domain, deploy_problem="").is_fine(now) and not domain.is_put_off:
+        deployment = f"; deployment: {wording.plain(domain.deploy_problem)}" if domain.deploy_problem else ""
+        words = f"issued by {wording.issuer(domain)}; valid until {wording.validity(domain, now)}{deployment}"
+        return Settled(domain.name, domain.is_fine(now), words)
     reason = wording.plain(domain.problem) or "no reason is known; see the daemon's log"
-    return Settled(domain.name, is_fine=False, words=f"failed: {reason}; next: {wording.next_step(domain, now)}")
+    what = "waits" if domain.is_put_off else "failed"
+    return Settled(domain.name, is_fine=False, words=f"{what}: {reason}; next: {wording.next_step(domain, now)}")
 
 
 def _left_alone(domain: Domain, now: datetime) -> Settled:

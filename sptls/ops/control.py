@@ -275,7 +275,7 @@ def control_site(
     }
     if hand_over is not None:
         pages[b"hand-over"] = HandOverPage(hand_over)
-    return QuietSite(Pages(pages), requestFactory=ControlRequest, timeout=_IDLE_SECONDS, reactor=reactor)  # type: ignore[no-untyped-call]
+    return QuietSite(Pages(pages), requestFactory=ControlRequest, timeout=_IDLE_SECONDS, reactor=reactor)
 
 
 def _explained(give: Callable[[Request], Answer]) -> Callable[[Request], Answer]:

@@ -1,6 +1,8 @@
 """
 What the admin listener and the control socket are made of: a site that logs nothing, and pages that answer in pieces.
 
+The site's connections are few, and each wait of theirs has an end: they must not take the file descriptors of clients.
+
 A status of 100,000 domains takes over a second to write. It is written a few milliseconds at a time, as fast as it is
 read, so that no handshake waits for it. Decides nothing about what is answered.
 """
@@ -8,12 +10,13 @@ read, so that no handshake waits for it. Decides nothing about what is answered.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.logger import Logger
+from twisted.web.http import HTTPChannel
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Site
@@ -22,9 +25,10 @@ from zope.interface import implementer
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
     from twisted.python.failure import Failure
     from twisted.web.http import Request
+    from twisted.web.http_headers import Headers
     from twisted.web.iweb import IRequest
 
 _log = Logger()
@@ -33,6 +37,10 @@ _log = Logger()
 SLICE_SECONDS: Final = 0.005
 # A reader that takes nothing for so long is gone; what it asked for must not be kept for ever.
 STALLED_SECONDS: Final = 60
+# Until it has taken what was written before its connection is closed.
+LEAVING_SECONDS: Final = 15
+# Monitors, commands, and a person with a browser; each is a file descriptor.
+MOST_CONNECTIONS: Final = 64
 
 
 @attrs.frozen
@@ -203,12 +211,134 @@ class Pages(Resource):
         return notFound()
 
 
+@implementer(IHalfCloseableProtocol)
+class Channel(HTTPChannel):
+    """
+    A connection that answers a client which has said all (``nc -N``), and gives a slow one no more than its time.
+
+    The site's *timeout* is for a whole request, from the connection's begin or from the answer before it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.is_answering = self._is_leaving = self._has_said_all = False
+
+    def resetTimeout(self) -> None:  # noqa: N802 - Twisted's name
+        """
+        Do nothing: who sends a byte now and then has no more time for that.
+        """
+
+    def timeoutConnection(self) -> None:  # noqa: N802 - Twisted's name
+        """
+        Close the connection, at once if that has been tried; Twisted's own says so in the log each time.
+        """
+        if self._is_leaving:
+            self.abort()
+        else:
+            self.loseConnection()
+
+    def abort(self) -> None:
+        """
+        Close the connection now, whatever has not been read.
+        """
+        cast("ITCPTransport", self.transport).abortConnection()  # as Unix sockets have it too
+
+    def allContentReceived(self) -> None:  # noqa: N802 - Twisted's name
+        """
+        Begin to answer.
+        """
+        self.is_answering = True
+        super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    def requestDone(self, request: Request) -> None:  # noqa: N802 - Twisted's name
+        """
+        Go on with the next request, if it came already.
+        """
+        self.is_answering = False
+        self.factory.rested(self)
+        super().requestDone(request)  # type: ignore[no-untyped-call]
+        if self._has_said_all and not self.is_answering:
+            self.loseConnection()
+
+    def readConnectionLost(self) -> None:  # noqa: N802 - Twisted's name
+        """
+        Close the connection once what was asked is answered.
+        """
+        self._has_said_all = True
+        if not self.is_answering:
+            self.loseConnection()
+
+    def writeConnectionLost(self) -> None:  # noqa: N802 - Twisted's name
+        """
+        Do nothing: nothing here ends its own direction alone.
+        """
+
+    def loseConnection(self) -> None:  # noqa: N802 - Twisted's name
+        """
+        Close the connection when all is read that was written, and in any case.
+        """
+        if not self._is_leaving:
+            self._is_leaving = True
+            self.setTimeout(LEAVING_SECONDS)  # type: ignore[no-untyped-call]
+            super().loseConnection()  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override] # noqa: N802 - Twisted's name
+        """
+        Make room.
+        """
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        self.factory.left(self)
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:  # noqa: N802
+        """
+        Write an answer's head, which names no software.
+        """
+        headers.removeHeader(b"server")
+        super().writeHeaders(version, code, reason, headers)  # type: ignore[no-untyped-call]
+
+
 class QuietSite(Site):
     """
     A site that logs no request: health checks come every few seconds, and tracking paths hold personal data.
+
+    One connection more than `MOST_CONNECTIONS` takes the place of the one that has not asked for longest.
     """
 
     noisy = False
+    protocol = Channel  # type: ignore[assignment] # HTTP/1 alone needs no wrapper that chooses
+
+    def __init__(self, resource: Resource, **more: Any) -> None:
+        super().__init__(resource, **more)  # type: ignore[no-untyped-call]
+        # In the order of their last answers, or of their beginnings.
+        self._channels: dict[Channel, None] = {}
+
+    def buildProtocol(self, addr: IAddress | None) -> Channel | None:  # type: ignore[override] # noqa: N802
+        """
+        Make a connection's protocol; None where all others are being answered.
+        """
+        if len(self._channels) >= MOST_CONNECTIONS:
+            resting = next((channel for channel in self._channels if not channel.is_answering), None)
+            if resting is None:
+                return None
+            self.left(resting)
+            resting.abort()
+        channel: Channel = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
+        self._channels[channel] = None
+        return channel
+
+    def rested(self, channel: Channel) -> None:
+        """
+        Take note that *channel* has answered.
+        """
+        if channel in self._channels:
+            del self._channels[channel]
+            self._channels[channel] = None
+
+    def left(self, channel: Channel) -> None:
+        """
+        Take note that *channel* is no more.
+        """
+        self._channels.pop(channel, None)
 
     def log(self, request: Request) -> None:
         """

@@ -5,7 +5,7 @@ Gathers what the parts know into the values of `status`.
 from __future__ import annotations
 
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from sptls.names import HostName
     from sptls.ops.traffic import Traffic
     from sptls.tls.served import ServedCertificates
+
+# Read at the start: when the files on the disk are upgraded, this process still is what it was, and another user's
+# files may be out of its reach by then.
+_VERSION: Final = metadata.version("sptls")
 
 
 class Reported(Protocol):
@@ -96,7 +100,7 @@ class Report:
         Give the whole status as JSON, in pieces that are made as they are asked for.
         """
         return status_text(
-            version=metadata.version("sptls"),
+            version=_VERSION,
             serving=self._front.is_serving,
             started_at=self._started_at,
             domains=self.domains(domain.name for domain in self.config.domains),

@@ -57,3 +57,17 @@ def test_the_key_is_not_shown() -> None:
     A key is a secret.
     """
     assert "secret" not in repr(Attempt(HostName("a.test"), 180.0, key=b"secret"))
+
+
+def test_no_other_type_is_left_once_as_many_have_failed_as_may() -> None:
+    """
+    Failures that the CA does not count are none of them, those of the same attempt before a restart are.
+    """
+    types = ("tls-alpn-01", "http-01")
+    attempt = Attempt(HostName("a.test"), 180.0, challenge_types=1)
+    before = attempt.types_left(types)
+    attempt.failed(Failed("tls-alpn-01", PROBLEM))
+    free = attempt.types_left(types)
+    attempt.failed(Failed("http-01", PROBLEM, is_counted=True))
+    assert (types, ("http-01",), ()) == (before, free, attempt.types_left((*types, "dns-01")))
+    assert () == Attempt(HostName("a.test"), 180.0, challenge_types=1, failed_types=["dns-01"]).types_left(types)

@@ -527,3 +527,14 @@ def test_few_orders_at_a_time_are_known_to_the_ca_alone(world: World) -> None:
     assert MOST_UNRECORDED + 2 == world.ca.requests["newOrder"]
     for one in begun[1:-1]:
         one.addErrback(lambda _: None).cancel()
+
+
+def test_attempt_with_one_challenge_type_orders_once(world: World) -> None:
+    """
+    The CA counts one failed authorization, and the other type waits for another attempt; with both, it is tried.
+    """
+    world.fail_types("tls-alpn-01")
+    with pytest.raises(IssuanceFailed) as raised:
+        world.obtain(challenge_types=1)
+    assert (1, 1) == (raised.value.failed_authorizations, world.ca.requests["newOrder"])
+    assert 1 == world.obtain(challenge_types=2).failed_authorizations

@@ -117,11 +117,11 @@ class World:
             error if kind in kinds else self.validate(kind, token, expected)
         )
 
-    def obtain(self, replaces: CertificateBundle | None = None) -> Issued:
+    def obtain(self, replaces: CertificateBundle | None = None, challenge_types: int = 2) -> Issued:
         """
         Get a certificate for a.test, and what it cost; like a store, forget the order that it came of.
         """
-        issued = self.reactor.run(self.issuer.obtain(NAME, replaces=replaces))
+        issued = self.reactor.run(self.issuer.obtain(NAME, replaces=replaces, challenge_types=challenge_types))
         self.orders.records.pop(NAME, None)
         return issued
 

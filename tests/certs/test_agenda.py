@@ -26,6 +26,20 @@ def test_ready_items_come_by_urgency_then_age() -> None:
     assert ["a", "b", "c"] == drained(agenda)
 
 
+def test_item_is_ready_until_it_waits_or_is_taken() -> None:
+    """
+    Whether somebody wants it or not.
+    """
+    agenda = Agenda[str]()
+    seen = [agenda.is_ready("a")]
+    agenda.ready("a", 1.0)
+    agenda.want("a")
+    seen.append(agenda.is_ready("a"))
+    agenda.wait("a", 5.0)
+    seen.append(agenda.is_ready("a"))
+    assert [False, True, False] == seen
+
+
 def test_wanted_items_come_first() -> None:
     """
     Those that somebody waits for come before all others, in the order of the asking, once each.

@@ -49,11 +49,15 @@ class Issuer:
     outcome: Issued | Exception
     begins: Callable[[], None]
     directory: str = CA
+    challenge_types: int | None = None
 
-    async def obtain(self, _name: object, *, replaces: CertificateBundle | None = None) -> Issued:
+    async def obtain(
+        self, _name: object, *, replaces: CertificateBundle | None = None, challenge_types: int | None = None
+    ) -> Issued:
         """
         Give the outcome.
         """
+        self.challenge_types = challenge_types
         self.begins()
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -72,6 +76,7 @@ class Scene:
     told: list[Any] = attrs.field(factory=list)
     clock: Clock = attrs.field(factory=Clock)
     begins: Callable[[], None] = lambda: None
+    challenge_types: int = 2
     attempts: Attempts = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -96,7 +101,9 @@ class Scene:
         issuer: Any = Issuer(result, begins)
         ledger = Ledger(Limits(orders=Bucket(1, 60)), lambda name: name)
         authority = Authority(issuer, 2, ledger, lambda: 0.5)
-        outcome(self.attempts.make(Attempt(self.name, authority, Demand(CLICK.text, Priority.NEW))))
+        outcome(
+            self.attempts.make(Attempt(self.name, authority, Demand(CLICK.text, Priority.NEW), self.challenge_types))
+        )
         return authority
 
     @property
@@ -129,6 +136,27 @@ def test_certificate_is_stored_served_and_counted(scene: Scene) -> None:
     assert NOW < stored.renew_at < NOW + LIFETIME * 2 / 3
     assert ((NOW,), 0) == (scene.history.failed_authorizations, scene.history.consecutive_failures)
     assert {"orders": NOW.timestamp() + 60} == outcome(scene.store.load()).limits[CA]
+
+
+def test_certificate_and_what_it_spent_are_stored_together(scene: Scene) -> None:
+    """
+    Nothing is left to be written afterwards that a kill could lose.
+    """
+    later: list[object] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scene.store, "put_limits", lambda *entries: later.append(entries))
+        scene.make(Issued(bundle_for(CLICK, NOW, NOW + LIFETIME), orders=1))
+    assert [] == later
+    assert {"orders": NOW.timestamp() + 60} == outcome(scene.store.load()).limits[CA]
+
+
+def test_attempt_with_fewer_challenge_types_costs_no_more(scene: Scene) -> None:
+    """
+    The issuer is told, and where the cost is not known it counts as that of the types that may have been tried.
+    """
+    scene.challenge_types = 1
+    issuer: Any = scene.make(ZeroDivisionError()).issuer
+    assert (1, (NOW,)) == (issuer.challenge_types, scene.history.failed_authorizations)
 
 
 def test_failure_leaves_a_next_attempt(scene: Scene) -> None:

@@ -77,6 +77,20 @@ def test_name_that_waits_is_not_asked_for() -> None:
     assert NotBefore(until.timestamp(), Scope.NAME) == choose(Authorities([authority(FIRST)]), waiting)
 
 
+def test_attempt_has_as_many_challenge_types_as_the_hours_limit_leaves() -> None:
+    """
+    Those of the CA, or fewer for a name of which three authorizations have failed.
+    """
+    two = authority(FIRST)
+    two.challenge_types = 2
+    types = []
+    for history in (NO_HISTORY, History(failed_authorizations=(NOW,) * 3, directory=FIRST)):
+        chosen = choose(Authorities([two]), Standing(CLICK, None, history))
+        assert isinstance(chosen, Attempt)
+        types.append(chosen.challenge_types)
+    assert [2, 1] == types
+
+
 def test_ca_that_stays_keeps_its_books_and_its_breaker() -> None:
     """
     A new configuration must not make us forget what it counts.
@@ -120,3 +134,14 @@ def test_stored_limits_that_bind_no_more_are_not_taken() -> None:
     first = authority(FIRST)
     Authorities([first]).load({FIRST: {"orders": MOMENT.wall + 60, "gone": MOMENT.wall - 1}}, MOMENT.wall)
     assert {"orders": MOMENT.wall + 60} == first.ledger.entries
+
+
+def test_what_binds_no_more_is_forgotten() -> None:
+    """
+    Names that were dropped must not fill the books of a process that runs for years.
+    """
+    first = authority(FIRST)
+    cas = Authorities([first])
+    first.ledger.load({"name gone.example": MOMENT.wall + 60, "orders": MOMENT.wall + 120})
+    cas.prune(MOMENT.wall + 60)
+    assert {"orders": MOMENT.wall + 120} == first.ledger.entries

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sptls.certs.lock import StateLock
+from sptls.certs.lock import StateLock, is_absent, is_free
 from sptls.errors import StartError
 
 # Takes the lock, says so, and keeps it until its standard input ends.
@@ -204,3 +204,27 @@ def test_lock_that_was_shared_is_ones_own_again(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="another sptls"):
         StateLock(tmp_path).acquire()
     first.release()
+
+
+def test_others_see_whether_it_is_free(tmp_path: Path) -> None:
+    """
+    Without taking it. One whose holder was killed is free, and there; one that was released is neither taken nor there.
+    """
+    assert (True, True) == (is_absent(tmp_path), is_free(tmp_path))
+    lock = StateLock(tmp_path)
+    lock.acquire()
+    assert (False, False) == (is_absent(tmp_path), is_free(tmp_path))
+    os.close(lock.fileno())  # as the kernel does for one that was killed
+    assert (False, True) == (is_absent(tmp_path), is_free(tmp_path))
+    after = StateLock(tmp_path)
+    after.acquire()
+    after.release()
+    assert (True, True) == (is_absent(tmp_path), is_free(tmp_path))
+
+
+def test_lock_that_can_not_be_read_is_not_free(tmp_path: Path) -> None:
+    """
+    Nobody knows whose it is.
+    """
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    assert (False, False) == (is_absent(tmp_path), is_free(tmp_path))

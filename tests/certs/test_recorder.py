@@ -40,11 +40,13 @@ class Disk:
         """
         return Loaded()
 
-    async def put_certificate(self, certificate: StoredCertificate, history: History) -> None:
+    async def put_certificate(
+        self, certificate: StoredCertificate, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
+    ) -> None:
         """
-        Write a certificate.
+        Write a certificate, and what changed in ledgers with it.
         """
-        await self._write((certificate, history))
+        await self._write((certificate, history, dict(limits)) if limits else (certificate, history))
 
     async def put_history(
         self, name: HostName, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
@@ -171,7 +173,12 @@ def test_certificate_that_expired_unwritten_is_dropped() -> None:
 
     @attrs.define
     class Late(Disk):
-        async def put_certificate(self, certificate: StoredCertificate, history: History) -> None:
+        async def put_certificate(
+            self,
+            certificate: StoredCertificate,
+            history: History,
+            limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES,
+        ) -> None:
             if self.error is None:
                 raise BadCertificate("expired")
             raise self.error
@@ -193,6 +200,50 @@ def test_bad_certificate_is_not_kept() -> None:
     with pytest.raises(BadCertificate):
         outcome(recorder.certificate(stored(), NO_HISTORY))
     assert [] == clock.getDelayedCalls()
+
+
+LEDGER = {CA: {"orders": 1.0}}
+
+
+def test_certificate_and_its_limits_are_one_write() -> None:
+    """
+    A crash leaves both or none, also where the disk took it late, with what the ledger was to have before.
+    """
+    disk, clock = Disk(), Clock()
+    recorder = Recorder(disk, clock)
+    outcome(recorder.certificate(stored(), NO_HISTORY, LEDGER))
+    disk.error = FULL
+    outcome(recorder.certificate(stored(), FAILING, LEDGER))
+    recorder.limits(CA, {"name a": 2.0})
+    disk.error = None
+    clock.advance(SAVE_AGAIN_SECONDS)
+    both = {CA: {"orders": 1.0, "name a": 2.0}}
+    assert [(stored(), NO_HISTORY, LEDGER), (stored(), FAILING, both)] == disk.written
+
+
+def test_history_that_takes_the_certificate_along_writes_the_limits_with_it() -> None:
+    """
+    As one write.
+    """
+    disk, clock = Disk(FULL), Clock()
+    recorder = Recorder(disk, clock)
+    outcome(recorder.certificate(stored(), NO_HISTORY, LEDGER))
+    disk.error = None
+    outcome(recorder.history(CLICK, FAILING, {CA: {"name a": 2.0}}))
+    assert [(stored(), FAILING, {CA: {"orders": 1.0, "name a": 2.0}})] == disk.written
+
+
+def test_limits_of_a_bad_certificate_go_with_what_is_written_next() -> None:
+    """
+    It was ordered all the same.
+    """
+    disk = Disk(BadCertificate("expired"))
+    recorder = Recorder(disk, Clock())
+    with pytest.raises(BadCertificate):
+        outcome(recorder.certificate(stored(), NO_HISTORY, LEDGER))
+    disk.error = None
+    outcome(recorder.history(CLICK, FAILING, {CA: {}}))
+    assert [(CLICK, FAILING, LEDGER)] == disk.written
 
 
 def test_forgotten_name_is_not_written() -> None:
@@ -305,7 +356,7 @@ def test_ledger_that_the_disk_did_not_take_with_a_history_is_written_later() -> 
     assert FULL is outcome(recorder.history(CLICK, FAILING, SPENT))
     disk.error = None
     outcome(recorder.history(CLICK, NO_HISTORY, {CA: {"name a": 5.0}}))
-    assert [(stored(), NO_HISTORY), (CA, {"orders": 60.0, "name a": 5.0})] == disk.written
+    assert [(stored(), NO_HISTORY, {CA: {"orders": 60.0, "name a": 5.0}})] == disk.written
 
 
 def test_moment_of_a_renewal_is_written_or_the_log_says_so() -> None:

@@ -55,7 +55,9 @@ class Issuer:
         self.hanging: list[Deferred[None]] | None = None
         self.error: Exception | None = None
 
-    async def obtain(self, name: HostName, *, replaces: CertificateBundle | None = None) -> Issued:
+    async def obtain(
+        self, name: HostName, *, replaces: CertificateBundle | None = None, challenge_types: int | None = None
+    ) -> Issued:
         """
         Make a certificate.
         """

@@ -161,20 +161,39 @@ def test_retry_after_pushes_the_next_attempt(retry_after_seconds: float | None, 
 
 def test_limit_pushes_the_next_attempt() -> None:
     """
-    After four failed authorizations the next attempt waits until both of its own would fit.
+    After four failed authorizations the next attempt waits until one of them counts no more.
     """
     first = failed(NO_HISTORY, Failure("dead", failed_authorizations=2))
     second = failed(first, Failure("dead", failed_authorizations=2), NOW + timedelta(minutes=1))
     assert NOW + schedule.LIMIT_WINDOW == second.next_attempt_at
 
 
-def test_one_challenge_type_may_try_more_often() -> None:
+@pytest.mark.parametrize(
+    ("failed_before", "challenge_types", "expected"), [(0, 2, 2), (2, 2, 2), (3, 2, 1), (3, 1, 1), (4, 2, 0), (4, 0, 0)]
+)
+def test_attempt_is_made_with_as_many_types_as_fit(failed_before: int, challenge_types: int, expected: int) -> None:
     """
-    Each attempt costs as much as it can: with one type a fourth one fits into the hour, with two it does not.
+    Each may fail an authorization; where none fits, the name waits, unless nothing is validated at all.
     """
-    history = History(failed_authorizations=(NOW,) * 3, directory=CA)
-    assert isinstance(decided(None, history, challenge_types=1), Obtain)
-    assert isinstance(decided(None, history, challenge_types=2), Wait)
+    history = History(failed_authorizations=(NOW,) * failed_before, directory=CA)
+    decision = decided(None, history, challenge_types=challenge_types)
+    if expected or not challenge_types:
+        assert Obtain(Reason.MISSING, (Ca(CA, expected),)) == decision
+    else:
+        assert Wait(NOW + schedule.LIMIT_WINDOW) == decision
+
+
+def test_cut_off_attempt_goes_on_with_as_many_types_as_fit_beside_it() -> None:
+    """
+    What it has cost itself is not in the history yet, and it has one at the least: it did fit when it began.
+    """
+    types = []
+    for failed_before in (0, 3, 4):
+        history = History(failed_authorizations=(NOW,) * failed_before, directory=CA, attempt_started_at=NOW)
+        decision = decide(None, history, NOW, (Ca(CA, 2),), is_resuming=True)
+        assert isinstance(decision, Obtain)
+        types.append(decision.cas[0].challenge_types)
+    assert [2, 1, 1] == types
 
 
 def test_internal_issuer_has_no_limit() -> None:
@@ -415,7 +434,7 @@ def dead_name_failures(chance: random.Random, challenge_types: int) -> list[date
             now = decision.until + timedelta(seconds=chance.choice([0, 0, 1, 5000]))
             continue
         history = started(history, now, directory=CA, challenge_types=challenge_types)
-        cost = chance.randint(0, challenge_types)
+        cost = chance.randint(0, decision.cas[0].challenge_types)
         lasts = schedule.LONGEST_ATTEMPT * chance.random()
         seen += [now + lasts * chance.random() for _ in range(cost)]
         if chance.random() < 0.3:  # killed early in it; the CA goes on validating what it was asked to

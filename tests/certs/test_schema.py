@@ -236,6 +236,23 @@ def test_full_disk_in_a_rescue_is_said(tmp_path: Path) -> None:
     assert before == (tmp_path / "store.db").read_bytes()
 
 
+def test_rescue_that_fails_closes_what_it_made(tmp_path: Path) -> None:
+    """
+    Whatever ended it.
+    """
+    made: list[sqlite3.Connection] = []
+
+    def broken(fresh: sqlite3.Connection) -> None:
+        made.append(fresh)
+        raise ZeroDivisionError
+
+    schema.connect(tmp_path / "store.db").close()
+    with pytest.raises(ZeroDivisionError):
+        schema.rescue(tmp_path / "store.db", NOW, broken)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        made[0].execute("SELECT 1")
+
+
 def test_unknown_error_is_given_as_it_is() -> None:
     """
     An error without advice of ours is still shown.

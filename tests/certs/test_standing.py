@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import attrs
 import pytest
 from twisted.internet.defer import Deferred
 
 from sptls.certs.diagnose import diagnose
-from sptls.certs.limits import Demand, Priority
+from sptls.certs.limits import Demand, NotBefore, Priority
 from sptls.certs.records import NO_HISTORY, History, RenewalAdvice
 from sptls.certs.standing import Standing
-from sptls.errors import StoreError
+from sptls.errors import Scope, StoreError
 from sptls.interfaces import Issued
 from tests.certs.authority import NOW
 from tests.certs.stored import CA, CLICK, stored
@@ -27,12 +27,16 @@ EXPIRED_BY = VALID.bundle.not_after + timedelta(seconds=1)
         (Standing(CLICK, VALID, History(1)), False, "failing"),
         (Standing(CLICK, None, NO_HISTORY), False, "waiting"),
         (Standing(CLICK, None, NO_HISTORY), True, "issuing"),
-        (Standing(CLICK, None, NO_HISTORY, waits_until=NOW), False, "failing"),
+        (Standing(CLICK, None, NO_HISTORY, waits_until=NOW), False, "waiting"),
+        (Standing(CLICK, VALID, NO_HISTORY, waits_until=NOW), False, "waiting"),
+        (Standing(CLICK, VALID, History(1), waits_until=NOW), False, "failing"),
+        (Standing(CLICK, VALID, History(last_error="refused"), waits_until=NOW), False, "failing"),
+        (Standing(CLICK, VALID, History(last_error="refused")), False, "valid"),
     ],
 )
 def test_state_is_one_word(standing: Standing, expected: str, *, is_running: bool) -> None:
     """
-    What runs goes before what failed, and that before what is there.
+    What runs goes before what failed, that before what a CA's limits make wait, and that before what is there.
     """
     assert expected == standing.state(NOW, is_running=is_running).state
 
@@ -79,6 +83,20 @@ def test_name_without_certificate_and_failure_says_why_it_waits() -> None:
     assert "cut off" in told.last_error
 
 
+def test_name_that_waits_with_all_others_says_why() -> None:
+    """
+    Unless it waits for something of its own; what held it up is over when nothing does.
+    """
+    moment = NOW + timedelta(minutes=2)
+    held_up = NotBefore(moment.timestamp(), Scope.ACCOUNT)
+    standing = Standing(CLICK, None, NO_HISTORY)
+    told = standing.state(NOW, is_running=False, held_up=held_up)
+    assert ("waiting", moment, True) == (told.state, told.next_attempt_at, "our account" in told.last_error)
+    assert None is standing.state(NOW, is_running=False).next_attempt_at
+    standing.wait_for(NotBefore(NOW.timestamp(), Scope.NAME))
+    assert NOW == standing.state(NOW, is_running=False, held_up=held_up).next_attempt_at
+
+
 def test_every_problem_has_a_diagnosis() -> None:
     """
     That of its failure, what can be said of an older sptls's words, that of a wait; none where all is well.
@@ -112,6 +130,24 @@ def test_renewal_in_its_cas_window_is_free(start: timedelta, directory: str, fol
     expected = Demand(CLICK.text, Priority.RENEWAL, is_renewal=is_renewal, follows_ari=follows_ari)
     assert expected == standing.demand(Priority.RENEWAL, directory, NOW)
     assert "https://ca.example/why" == standing.state(NOW, is_running=False).explanation_url
+
+
+@pytest.mark.parametrize(
+    ("standing", "now", "expected"),
+    [
+        (Standing(CLICK, VALID, NO_HISTORY), VALID.renew_at, Priority.RENEWAL),
+        (Standing(CLICK, VALID, History(3)), EXPIRED_BY, Priority.EXPIRING),
+        (Standing(CLICK, None, NO_HISTORY), NOW, Priority.NEW),
+        (Standing(CLICK, None, History(1)), NOW, Priority.RETRY),
+    ],
+)
+def test_what_expires_goes_before_what_is_due_and_that_before_what_is_new(
+    standing: Standing, now: datetime, expected: Priority
+) -> None:
+    """
+    And a retry comes last.
+    """
+    assert expected is standing.priority(now)
 
 
 def test_a_new_certificate_has_no_window_yet() -> None:

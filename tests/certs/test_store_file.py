@@ -508,6 +508,21 @@ def test_history_takes_the_ledger_along(path: Path) -> None:
         assert Loaded({}, {CLICK: FAILING}, limits={CA: {"orders": later}}) == store.load()
 
 
+def test_certificate_takes_the_ledger_along(path: Path) -> None:
+    """
+    In one transaction; one that is refused changes nothing.
+    """
+    later = NOW.timestamp() + 60
+    with closing(opened(path)) as store:
+        with pytest.raises(BadCertificate):
+            store.put_certificate(
+                attrs.evolve(stored(), name=HostName("other.example")), FAILING, {CA: {"orders": later}}
+            )
+        assert Loaded() == store.load()
+        store.put_certificate(stored(), FAILING, {CA: {"orders": later}})
+        assert Loaded({CLICK: stored()}, {CLICK: FAILING}, limits={CA: {"orders": later}}) == store.load()
+
+
 def test_renewal_moment_is_put_by_itself(path: Path) -> None:
     """
     An operator asks for a renewal; a certificate that was replaced meanwhile keeps its own moment.

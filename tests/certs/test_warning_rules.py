@@ -174,10 +174,25 @@ def test_what_the_renewer_says_of_a_name_is_what_is_told() -> None:
     state = NameState("failing", NOW, NOW, "busy", NOW + DAY, failures=2)
     expected = Subject(CLICK, bundle(), NOW, is_failing=True, problem="busy", next_attempt_at=NOW + DAY)
     assert expected == subject_of(CLICK, state, bundle())
-    waiting = NameState("failing", NOW, NOW, "the CA's limits", NOW + DAY)
+    waiting = NameState("waiting", NOW, NOW, "the CA's limits", NOW + DAY)
     assert attrs.evolve(expected, is_failing=False, problem="the CA's limits") == subject_of(CLICK, waiting, bundle())
     assert Subject(CLICK, bundle(), is_own=True) == subject_of(CLICK, None, bundle())
     assert subject_of(CLICK, None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("certificate", "is_told"), [(bundle(DAY), True), (bundle(DAY + timedelta(seconds=1)), False), (None, False)]
+)
+def test_a_wait_for_a_cas_limits_is_told_where_the_certificate_does_not_last_it_out(
+    certificate: CertificateBundle | None, is_told: bool
+) -> None:
+    """
+    A name that never had one is new: its order waits for its turn.
+    """
+    waiting = NameState("waiting", NOW, NOW, "the CA's limits", NOW + DAY)
+    found = subject_of(CLICK, waiting, certificate)
+    assert found is not None
+    assert is_told == found.is_failing
 
 
 def test_payload_has_everything_and_reads_well() -> None:
@@ -198,18 +213,18 @@ def test_payload_has_everything_and_reads_well() -> None:
         ]
     )
     assert [
-        "a.example: it has no certificate: no such name; next attempt at 12:00:00 UTC",
+        "a.example: it has no certificate: no such name; next attempt at 2026-08-01 12:00:00 UTC",
         "click.example.com: its certificate, valid until 2026-10-30 12:00 UTC, is not renewed; "
-        "next attempt at 12:00:00 UTC",
+        "next attempt at 2026-08-01 12:00:00 UTC",
         "click.example.com: its certificate is valid until 2026-10-30 12:00 UTC and has not been renewed: busy; "
-        "next attempt at 12:00:00 UTC",
+        "next attempt at 2026-08-01 12:00:00 UTC",
         "click.example.com: all is well again, its certificate is valid until 2026-10-30 12:00 UTC",
     ] == given["text"].splitlines()
     first, second, third, _ = json.loads(json.dumps(given))["warnings"]
     assert {
         "name": "a.example",
         "kind": "failing",
-        "text": "a.example: it has no certificate: no such name; next attempt at 12:00:00 UTC",
+        "text": "a.example: it has no certificate: no such name; next attempt at 2026-08-01 12:00:00 UTC",
         "days": None,
         "not_after": None,
         "next_attempt_at": "2026-08-01T12:00:00Z",

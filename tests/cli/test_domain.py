@@ -98,6 +98,19 @@ def test_failures_and_expired_certificates_are_not_fine(state: str, not_after: d
     assert expected == Domain("a.example", state, "internal", not_after=not_after).is_fine(NOW)
 
 
+@pytest.mark.parametrize(
+    ("not_after", "expected"), [(None, False), (NOW, False), (LATER, False), (LATER + timedelta(seconds=1), True)]
+)
+def test_wait_for_a_cas_limits_is_fine_while_a_certificate_lasts_it_out(
+    not_after: datetime | None, expected: bool
+) -> None:
+    """
+    A renewal that is put off harms nobody; clients without a certificate are turned away meanwhile.
+    """
+    waits = Domain("a.example", "waiting", "internal", not_after=not_after, next_attempt_at=LATER)
+    assert (True, expected) == (waits.is_put_off, waits.is_fine(NOW))
+
+
 def test_deployment_that_fails_is_not_fine() -> None:
     """
     The other server may be serving an old certificate.

@@ -4,6 +4,8 @@ Tests for `sptls.cli.retry`, against the real calls on a real socket.
 
 from __future__ import annotations
 
+import attrs
+
 from tests.cli.conftest import Command, Site
 from tests.cli.daemon import answering
 from tests.ops.web import FakeControls, failing, issuing, valid
@@ -27,10 +29,12 @@ def test_name_that_has_to_wait_all_the_same_is_told_with_the_reason(sptls: Comma
     """
     The CA's limits are not ours to forget.
     """
-    with answering(site.state, FakeControls(failing("a.example", "the CA's\nlimits"))):
-        ran = sptls("retry", "--state-dir", site.state, "a.example")
-    assert (1, True) == (ran.status, ran.out.startswith("a.example: attempt "))
-    assert ran.out.endswith(": the CA's limits\n")
+    for state in ("failing", "waiting"):
+        domain = attrs.evolve(failing("a.example", "the CA's\nlimits"), state=state)
+        with answering(site.state, FakeControls(domain)):
+            ran = sptls("retry", "--state-dir", site.state, "a.example")
+        assert (1, True) == (ran.status, ran.out.startswith("a.example: attempt "))
+        assert ran.out.endswith(": the CA's limits\n")
 
 
 def test_name_that_is_not_served_is_a_usage_error(sptls: Command, site: Site) -> None:

@@ -67,8 +67,21 @@ def test_certificate_that_is_not_there_is_said(sptls: Command, site: Site) -> No
     """
     And what to do.
     """
-    ran = sptls("show", "--state-dir", site.state, "a.example")
+    ran = sptls("show", "--config", site.write("a.example"), "a.example")
     assert (1, "", True) == (ran.status, ran.out, "sptls issue a.example gets one" in ran.err)
+
+
+def test_name_that_is_not_served_is_a_usage_error(sptls: Command, site: Site) -> None:
+    """
+    As for the other commands; a certificate of a domain that was dropped is shown while it is stored.
+    """
+    site.put("dropped.example")
+    config = site.write("a.example")
+    ran = sptls("show", "--config", config, "x.example")
+    assert (2, "", True) == (ran.status, ran.out, "x.example: it is none of the configuration's domains" in ran.err)
+    ran = sptls("show", "--state-dir", site.state, "x.example")
+    assert (2, "", True) == (ran.status, ran.out, "x.example: nothing is stored of it" in ran.err)
+    assert 0 == sptls("show", "--config", config, "dropped.example").status
 
 
 def test_damaged_certificate_is_said_to_be_that(sptls: Command, site: Site) -> None:

@@ -113,11 +113,12 @@ def test_workers_that_do_not_serve_are_told(sptls: Command, site: Site) -> None:
     controls = FakeControls(valid("a.example"))
     controls.workers = [{"state": "serving"}, {"state": "ended"}]
     with answering(site.state, controls):
-        told = sptls("status", "--state-dir", site.state).out
+        told = sptls("status", "--state-dir", site.state)
         controls.workers = [{"state": "serving"}] * 2
-        silent = sptls("status", "--state-dir", site.state).out
-    assert "1 of 2 worker processes do not serve; the daemon's log says why\n" in told
-    assert "worker" not in silent
+        silent = sptls("status", "--state-dir", site.state)
+    assert "1 of 2 worker processes do not serve; the daemon's log says why\n" in told.out
+    assert "worker" not in silent.out
+    assert (1, 0) == (told.status, silent.status)
 
 
 def test_daemon_that_is_ending_says_so(sptls: Command, site: Site) -> None:

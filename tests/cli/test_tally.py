@@ -82,6 +82,17 @@ def test_order_under_way_settles_nothing(state: str) -> None:
     assert 1 == len(tally.pending)
 
 
+def test_names_that_wait_for_their_cas_limits_are_told_with_the_reason_and_until_when() -> None:
+    """
+    That may be days: nobody is kept waiting for it, nor where a certificate is to be replaced.
+    """
+    waits = attrs.evolve(FAILING, state="waiting", problem="the CA's limits", serial="0a")
+    expected = "a.example: waits: the CA's limits; next: attempt 2026-11-24 12:05 UTC (in 5 minutes)"
+    for tally in (Tally(["a.example"]), Tally(["a.example"], replaced={"a.example": "0a"})):
+        assert [expected] == _words(tally.take([waits], NOW))
+        assert ((), 1) == (tally.names, tally.failed)
+
+
 def test_issued_names_are_told_with_issuer_and_validity() -> None:
     """
     And are pending no more.
@@ -104,6 +115,16 @@ def test_failed_names_are_told_with_the_reason_and_the_next_attempt(domain: Doma
     expected = f"a.example: failed: {reason}; next: attempt 2026-11-24 12:05 UTC (in 5 minutes)"
     assert [expected] == _words(tally.take([domain], NOW))
     assert ((), 1) == (tally.names, tally.failed)
+
+
+def test_certificate_that_another_server_does_not_read_yet_is_told_with_both() -> None:
+    """
+    It was issued; why that was not all counts as failed.
+    """
+    tally = Tally(["a.example"])
+    expected = "a.example: issued by R11; valid until 2027-02-21 12:00 (89 days left); deployment: exit status 1"
+    assert [expected] == _words(tally.take([attrs.evolve(VALID, deploy_problem="exit\nstatus 1")], NOW))
+    assert 1 == tally.failed
 
 
 @pytest.mark.parametrize("state", ["valid", "renewing", "waiting"])

@@ -44,7 +44,9 @@ class _Issuer:
         self.on_revoke: Callable[[], object] = lambda: None
         self.orders = 0
 
-    async def obtain(self, name: HostName, *, replaces: CertificateBundle | None = None) -> Issued:
+    async def obtain(
+        self, name: HostName, *, replaces: CertificateBundle | None = None, challenge_types: int | None = None
+    ) -> Issued:
         """
         Give it at once.
         """

@@ -4,23 +4,37 @@ Tests for `sptls.ops.pages`, through twisted.web in memory and with time in the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
+from zope.interface.verify import verifyObject
 
-from sptls.ops.pages import SLICE_SECONDS, STALLED_SECONDS, Answer, LatePage, Page, Pages, QuietSite
+from sptls.ops.pages import (
+    LEAVING_SECONDS,
+    MOST_CONNECTIONS,
+    SLICE_SECONDS,
+    STALLED_SECONDS,
+    Answer,
+    LatePage,
+    Page,
+    Pages,
+    QuietSite,
+)
 from tests.ops.web import Talk, ask, content
 from tests.proxy.wire import logged
 
+IDLE_SECONDS = 30
 REQUEST = b"GET /page HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 def _site(clock: Clock, answer: Answer) -> QuietSite:
     page = Page(clock, (b"GET", b"HEAD"), b"only reads\n", lambda _request: answer)
-    return QuietSite(Pages({b"page": page}), reactor=clock)  # type: ignore[no-untyped-call]
+    return QuietSite(Pages({b"page": page}), timeout=IDLE_SECONDS, reactor=clock)
 
 
 class _Late:
@@ -44,7 +58,7 @@ class _Late:
         """
         Give a connection that has asked for it.
         """
-        talk = Talk(QuietSite(Pages({b"page": LatePage(self.give)}), reactor=Clock()))  # type: ignore[no-untyped-call]
+        talk = Talk(QuietSite(Pages({b"page": LatePage(self.give)}), reactor=Clock()))
         assert b"" == talk.say(REQUEST.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 0\r\n\r\n"))
         return talk
 
@@ -132,6 +146,105 @@ def test_other_paths_are_not_found() -> None:
     404, and no deprecated call on the way to it.
     """
     assert b"404" in ask(_site(Clock(), Answer(b"")), b"GET", b"/other").split(b"\r\n")[0]
+
+
+def test_no_software_is_named() -> None:
+    """
+    Neither ours nor what it is made of.
+    """
+    for path in (b"/page", b"/other"):
+        assert b"server:" not in ask(_site(Clock(), Answer(b"ok")), b"GET", path).lower()
+
+
+def test_client_that_has_said_all_gets_its_answers() -> None:
+    """
+    ``nc -N`` ends its direction behind its requests: all of them are answered, then the connection is closed.
+    """
+    clock = Clock()
+    talk = Talk(_site(clock, Answer(_slow(clock, 2))))
+    assert verifyObject(IHalfCloseableProtocol, talk.protocol)
+    said = REQUEST.replace(b"Connection: close\r\n", b"")
+    assert talk.say(said + said.replace(b"/page", b"/other")).endswith(b"2\r\n0;\r\n")
+    talk.protocol.readConnectionLost()
+    assert not talk.transport.disconnecting
+    clock.advance(0)
+    assert [b"200", b"404"] == re.findall(rb"HTTP/1.1 (\d+)", talk.transport.value())
+    assert talk.transport.disconnecting
+    talk.protocol.writeConnectionLost()
+    talk.end()
+    assert [] == clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize("said", [b"", REQUEST[:20], REQUEST.replace(b"Connection: close\r\n", b"")])
+def test_client_that_has_said_all_and_waits_for_nothing_is_closed(said: bytes) -> None:
+    """
+    At once.
+    """
+    talk = Talk(_site(Clock(), Answer(b"ok")))
+    answered = talk.say(said)
+    assert not talk.transport.disconnecting
+    talk.protocol.readConnectionLost()
+    assert (True, answered) == (talk.transport.disconnecting, talk.transport.value())
+    talk.end()
+
+
+def test_slow_client_has_its_time_once() -> None:
+    """
+    A byte now and then gives no more of it; an answer does.
+    """
+    clock = Clock()
+    talk = Talk(_site(clock, Answer(b"ok")))
+    clock.advance(IDLE_SECONDS - 1)
+    talk.say(REQUEST.replace(b"Connection: close\r\n", b""))
+    clock.advance(IDLE_SECONDS - 1)
+    talk.say(REQUEST[:20])
+    assert not talk.transport.disconnecting
+    clock.advance(1)
+    assert talk.transport.disconnecting
+    talk.end()
+    assert [] == clock.getDelayedCalls()
+
+
+def test_client_that_reads_nothing_is_closed_in_any_case() -> None:
+    """
+    What was written waits for it no longer than a few seconds once its connection is to end.
+    """
+    clock = Clock()
+    talk = Talk(_site(clock, Answer(b"ok")))
+    talk.say(REQUEST)
+    assert talk.transport.disconnecting
+    clock.advance(LEAVING_SECONDS - 1)
+    assert not talk.transport.disconnected
+    clock.advance(1)
+    assert talk.transport.disconnected
+    talk.end()
+
+
+def test_connections_are_bounded() -> None:
+    """
+    One more takes the place of the one that has not asked for longest, but of none that waits for its answer.
+    """
+    clock = Clock()
+    pages = {
+        b"page": Page(clock, (b"GET",), b"", lambda _request: Answer(_slow(clock, 2))),
+        b"quick": Page(clock, (b"GET",), b"", lambda _request: Answer(b"ok")),
+    }
+    site = QuietSite(Pages(pages), reactor=clock)
+    waiting, asked, *others = [Talk(site) for _ in range(MOST_CONNECTIONS)]
+    waiting.say(REQUEST)
+    asked.say(b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    more = [Talk(site) for _ in range(len(others))]
+    assert [True] * len(others) == [talk.transport.disconnected for talk in others]
+    assert not asked.transport.disconnected
+    more.append(Talk(site))
+    assert (False, True) == (waiting.transport.disconnected, asked.transport.disconnected)
+    for talk in more:
+        talk.say(REQUEST)
+    assert site.buildProtocol(None) is None
+    more[0].end()
+    more.append(Talk(site))
+    for talk in (waiting, asked, *others, *more):
+        talk.end()
 
 
 def test_pieces_are_written_a_slice_at_a_time() -> None:

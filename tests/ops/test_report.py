@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trustme
 
 from sptls.certs.own import OwnCertificates
@@ -73,6 +75,15 @@ def test_sections_are_plain_values(tmp_path: Path) -> None:
         told
     )
     assert (0, 0) == (told["connections"]["open"], told["access_log"]["dropped_lines"])
+
+
+def test_version_is_that_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    An upgrade of the files on the disk changes nothing that runs.
+    """
+    started = metadata.version("sptls")
+    monkeypatch.setattr(metadata, "version", lambda _name: "99.0")
+    assert started == _status(tmp_path, NAME.text)["version"]
 
 
 def test_a_name_that_is_passed_through_is_told(tmp_path: Path) -> None:

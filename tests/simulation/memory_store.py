@@ -77,15 +77,17 @@ class MemoryStore:
             advices=dict(self._advices),
         )
 
-    async def put_certificate(self, certificate: StoredCertificate, history: History) -> None:
+    async def put_certificate(
+        self, certificate: StoredCertificate, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES
+    ) -> None:
         """
-        Keep a certificate and a history, and forget the order that led to it.
+        Keep a certificate, a history, and what changed in ledgers with it; forget the order that led to it.
         """
         if not (certificate.bundle.covers(certificate.name) and certificate.bundle.valid_at(self._now())):
             raise BadCertificate("it is not for this name and moment")
         self._certificates[certificate.name] = certificate
         self._orders.pop(certificate.name, None)
-        await self.put_history(certificate.name, history)
+        await self.put_history(certificate.name, history, limits)
 
     async def put_history(
         self, name: HostName, history: History, limits: Mapping[str, Mapping[str, float]] = NO_ENTRIES

@@ -211,13 +211,17 @@ class ModelCa:
     def __init__(self, ca: Ca, clock: Clock, store: SimulatedStore) -> None:
         self._ca, self._clock, self._store = ca, clock, store
 
-    async def obtain(self, name: HostName, *, replaces: CertificateBundle | None = None) -> Issued:
+    async def obtain(
+        self, name: HostName, *, replaces: CertificateBundle | None = None, challenge_types: int | None = None
+    ) -> Issued:
         """
         Get a certificate in the CA's own time.
         """
         cost = _Cost()
         try:
-            bundle, order = await self._obtain(name, replaces, cost)
+            bundle, order = await self._obtain(
+                name, replaces, cost, len(CHALLENGE_TYPES) if challenge_types is None else challenge_types
+            )
         except CancelledError as error:
             if cost.is_committed or cost.is_being_validated:
                 raise
@@ -246,12 +250,12 @@ class ModelCa:
         """
 
     async def _obtain(
-        self, name: HostName, replaces: CertificateBundle | None, cost: _Cost
+        self, name: HostName, replaces: CertificateBundle | None, cost: _Cost, challenge_types: int
     ) -> tuple[CertificateBundle, _Order]:
         record = await self._store.order(name)
         await self._sleep(self._ca.draw(_REQUESTS_SECONDS), "newOrder")
         order = None if record is None else self._taken_up(record, cost)
-        while cost.failed < len(CHALLENGE_TYPES):
+        while cost.failed < challenge_types:
             if order is None:
                 order = await self._new_order(name, replaces, cost)
             if await self._authorize(order, cost):
