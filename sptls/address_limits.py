@@ -58,12 +58,39 @@ class Refused:
         )
 
 
+class Episodes:
+    """
+    The refusals of addresses, of which each episode is told once.
+    """
+
+    __slots__ = ("_told",)
+
+    def __init__(self) -> None:
+        self._told: OrderedDict[Place, float] = OrderedDict()  # when each was last refused
+
+    def __len__(self) -> int:
+        return len(self._told)
+
+    def refuse(self, place: Place, key: str, most: int, now: float) -> Refused:
+        """
+        Give the refusal of one more connection of *place*, which has the *most* that limits.*key* allows.
+        """
+        told = self._told
+        while told and now - next(iter(told.values())) >= QUIET_SECONDS:
+            told.popitem(last=False)
+        is_news = place not in told and len(told) < TOLD_EPISODES
+        if is_news or place in told:
+            told[place] = now
+            told.move_to_end(place)
+        return Refused(place, key, most, is_news)
+
+
 class AddressLimits:
     """
     The connections of one port by their addresses: at most *connections* open, and *handshakes* a second; 0: no limit.
     """
 
-    __slots__ = ("_connections", "_handshakes", "_old", "_open", "_told", "_turned", "_young")
+    __slots__ = ("_connections", "_episodes", "_handshakes", "_old", "_open", "_turned", "_young")
 
     def __init__(self, connections: int, handshakes: int = 0) -> None:
         self._connections, self._handshakes = connections, handshakes
@@ -73,7 +100,7 @@ class AddressLimits:
         self._young: dict[Place, float] = {}
         self._old: dict[Place, float] = {}
         self._turned = float("-inf")
-        self._told: OrderedDict[Place, float] = OrderedDict()  # when each was last refused
+        self._episodes = Episodes()
 
     @classmethod
     def some(cls, connections: int, handshakes: int = 0) -> AddressLimits | None:
@@ -86,7 +113,7 @@ class AddressLimits:
         """
         Tell how many entries there are, of all kinds.
         """
-        return len(self._open) + len(self._young) + len(self._old) + len(self._told)
+        return len(self._open) + len(self._young) + len(self._old) + len(self._episodes)
 
     def admit(self, host: str, now: float) -> Admitted | Refused:
         """
@@ -95,9 +122,9 @@ class AddressLimits:
         place = place_of(host)
         count = self._open.get(place, 0)
         if self._connections and count >= self._connections:
-            return self._refuse(place, "connections_per_address", self._connections, now)
+            return self._episodes.refuse(place, "connections_per_address", self._connections, now)
         if self._handshakes and not self._has_turn(place, now):
-            return self._refuse(place, "handshakes_per_address", self._handshakes, now)
+            return self._episodes.refuse(place, "handshakes_per_address", self._handshakes, now)
         self._open[place] = count + 1
         return Admitted(place)
 
@@ -121,16 +148,6 @@ class AddressLimits:
             return False
         self._young[place] = worked_off
         return True
-
-    def _refuse(self, place: Place, key: str, most: int, now: float) -> Refused:
-        told = self._told
-        while told and now - next(iter(told.values())) >= QUIET_SECONDS:
-            told.popitem(last=False)
-        is_news = place not in told and len(told) < TOLD_EPISODES
-        if is_news or place in told:
-            told[place] = now
-            told.move_to_end(place)
-        return Refused(place, key, most, is_news)
 
 
 def place_of(host: str) -> Place:

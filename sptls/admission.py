@@ -10,43 +10,55 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from sptls.address_limits import AddressLimits, Admitted
+from sptls.shared_address_limits import SharedAddressLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sptls.config import LimitsConfig
+    from sptls.shared_counts import SharedCounts
 
 _log = Logger()
 
 
 class Admission:
     """
-    Who may stay at one port, by *limits*; *seconds* is a clock that goes forward.
+    Who may stay at one port, by *limits*; *seconds* is a clock that goes forward, the same in all processes.
     """
 
     __slots__ = ("_limits", "_seconds")
 
-    def __init__(self, limits: AddressLimits, seconds: Callable[[], float]) -> None:
+    def __init__(self, limits: AddressLimits | SharedAddressLimits, seconds: Callable[[], float]) -> None:
         self._limits, self._seconds = limits, seconds
 
     @classmethod
-    def for_tls(cls, limits: LimitsConfig, seconds: Callable[[], float]) -> Admission | None:
+    def for_tls(
+        cls, limits: LimitsConfig, seconds: Callable[[], float], counts: SharedCounts | None = None
+    ) -> Admission | None:
         """
         Give it for a port where each connection begins with a handshake; None where all may stay.
+
+        Where other processes serve the port too, all count in *counts*.
         """
-        return cls._some(limits.connections_per_address, limits.handshakes_per_address, seconds)
+        return cls._some("https", limits.connections_per_address, limits.handshakes_per_address, seconds, counts)
 
     @classmethod
-    def for_plain(cls, limits: LimitsConfig, seconds: Callable[[], float]) -> Admission | None:
+    def for_plain(
+        cls, limits: LimitsConfig, seconds: Callable[[], float], counts: SharedCounts | None = None
+    ) -> Admission | None:
         """
         Give it for a port without TLS; None where all may stay.
         """
-        return cls._some(limits.connections_per_address, 0, seconds)
+        return cls._some("http", limits.connections_per_address, 0, seconds, counts)
 
     @classmethod
-    def _some(cls, connections: int, handshakes: int, seconds: Callable[[], float]) -> Admission | None:
+    def _some(
+        cls, port: str, connections: int, handshakes: int, seconds: Callable[[], float], counts: SharedCounts | None
+    ) -> Admission | None:
         limits = AddressLimits.some(connections, handshakes)
-        return None if limits is None else cls(limits, seconds)
+        if limits is None or counts is None:
+            return None if limits is None else cls(limits, seconds)
+        return cls(SharedAddressLimits(connections, handshakes, port, counts), seconds)
 
     def enter(self, host: str) -> Callable[[], None] | None:
         """

@@ -52,12 +52,10 @@ class DaemonEstate:
 
     def why_not(self) -> str:
         """
-        Tell why nothing is handed over: it is no daemon, or one that ends.
+        Tell why nothing is handed over: it is no daemon. One whose workers are all down is just the one to be replaced.
         """
         if self._reloading is None:
             return "it is the demo, or a command that ends by itself; stop it, or wait"
-        if not self._parts.front.is_serving:
-            return "it is ending; start this one without --take-over when it has ended"
         return ""
 
     async def pause(self) -> None:

@@ -8,6 +8,7 @@ outlive this process where somebody else holds them too: then who waits at them 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -26,7 +27,11 @@ _log = Logger()
 
 # What systemd calls a socket that has no name (sd_listen_fds_with_names(3)).
 _NAMELESS: Final = "unknown"
+# More than any system lets a process have open (fs.nr_open) is no number of sockets, but a list that fills the memory.
+_MAX_COUNT_CHARACTERS: Final = 6
 _VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+# The environment of this process's exec, whatever was taken out of it since (proc(5)).
+_STARTED_WITH: Final = Path("/proc/self/environ")
 
 
 @attrs.frozen(eq=False)
@@ -95,12 +100,29 @@ class InheritedSockets:
             )
 
 
+def put_back(environment: MutableMapping[str, str], started_with: Path = _STARTED_WITH) -> None:
+    """
+    Have *environment* say again which sockets systemd passed to this process, where Twisted has taken that out of it.
+
+    `twisted.internet.endpoints` does so when it is imported, which twistd does before it asks us for anything if its
+    cache of plugins is missing or old: always, where the user that serves can't write it, as systemd's DynamicUser.
+    """
+    try:
+        variables = started_with.read_bytes().split(b"\0")
+    except OSError:
+        return  # no /proc: then it works with a cache of plugins only
+    passed = {name: value for name, _, value in (os.fsdecode(variable).partition("=") for variable in variables)}
+    if passed.get("LISTEN_PID") == str(os.getpid()):
+        for name in passed.keys() & set(_VARIABLES):
+            environment.setdefault(name, passed[name])
+
+
 def from_environment(environment: MutableMapping[str, str]) -> InheritedSockets:
     """
     Give the sockets that systemd passed to this process; *environment* says so no more, for the programs that we start.
 
     Raises:
-        StartError: one of them is no listening TCP socket.
+        StartError: one of them is no listening TCP socket, or there are more than there can be.
     """
     process, count = environment.get("LISTEN_PID"), environment.get("LISTEN_FDS", "")
     if process is not None and process != str(os.getpid()):
@@ -109,6 +131,11 @@ def from_environment(environment: MutableMapping[str, str]) -> InheritedSockets:
             "the unit, or a script that it runs, has to start twistd itself (exec)",
             process=process,
             own=os.getpid(),
+        )
+    elif len(count) > _MAX_COUNT_CHARACTERS:
+        raise StartError(
+            f"LISTEN_FDS in the environment is no number of sockets: {count[:20]!r}; it is the supervisor's to set, "
+            "and nobody else's"
         )
     elif count.isdecimal() and not environment.get("LISTEN_FDNAMES"):
         # Twisted takes no socket without a name; systemd-socket-activate and other supervisors give none.

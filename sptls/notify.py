@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _log = Logger()
 
 VARIABLE: Final = "NOTIFY_SOCKET"
+# How many microseconds may pass between two signs of life, and whose they are to be; sd_watchdog_enabled(3).
+WATCHDOG_VARIABLES: Final = ("WATCHDOG_USEC", "WATCHDOG_PID")
+_MICROSECONDS: Final = 1_000_000
 # systemd reads at once; a socket whose queue stays full this long has nobody who reads it.
 SEND_SECONDS: Final = 1.0
 
@@ -27,19 +30,26 @@ SEND_SECONDS: Final = 1.0
 class Supervisor:
     """
     Who is told, at the Unix datagram socket *address*; nobody where it is "".
+
+    It ends us if it hears of no life for *watchdog_seconds*; 0: it does not mind.
     """
 
     address: str = ""
+    watchdog_seconds: float = 0.0
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Supervisor:
+    def from_environment(cls, environment: Mapping[str, str], pid: int) -> Supervisor:
         """
-        Give the supervisor that *environment* names: a socket's path, or its abstract name after ``@``.
+        Give the supervisor that *environment* names: a socket's path, or its abstract name after ``@``; *pid* is ours.
 
         An address of another family (systemd can pass on that of a virtual machine's host) is not spoken to.
         """
         address = environment.get(VARIABLE, "")
-        return cls(address if address.startswith(("/", "@")) else "")
+        if not address.startswith(("/", "@")):
+            return cls()
+        usec, whose = (environment.get(variable, "") for variable in WATCHDOG_VARIABLES)
+        is_ours = whose in ("", str(pid)) and usec.isascii() and usec.isdigit()
+        return cls(address, int(usec) / _MICROSECONDS if is_ours else 0.0)
 
     def ready(self, status: str) -> None:
         """
@@ -58,6 +68,12 @@ class Supervisor:
         Say that we drain, and will end.
         """
         self._tell("STOPPING=1", "STATUS=draining")
+
+    def alive(self) -> None:
+        """
+        Give a sign of life; from `ready` on one is due twice in `watchdog_seconds`.
+        """
+        self._tell("WATCHDOG=1")
 
     def _tell(self, *lines: str) -> None:
         if not self.address:

@@ -54,6 +54,11 @@ class Front(Reported, Protocol):
         Serve what *served* has from now on, in the place of what was served, and tell *renewer* who waits.
         """
 
+    def want_again(self) -> None:
+        """
+        Tell the renewer once more for which names clients wait: it had not begun when they came.
+        """
+
     def start(self, ending: AsyncExitStack) -> None:
         """
         Start what serving needs; *ending* gets what undoes it, in the opposite order.
@@ -169,6 +174,7 @@ class Parts:
         """
         loaded, self._loaded = self._loaded, Loaded()
         self.keeping.keep(self.config, self._keeping_ending, only, loaded)
+        self.front.want_again()
 
     async def pause(self) -> None:
         """

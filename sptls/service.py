@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
-from sptls import hang_up, startup
+from sptls import early_signals, startup
 from sptls.certs.own import OwnCertificates
 from sptls.certs.schema import STORE_FILE
 from sptls.clock import run_on_monotonic_time, wall_time
@@ -116,6 +117,7 @@ def make(
     # Read while the user who started us may read them; the one that serves need not.
     trust = trust_roots(config)
     predecessor = ask(config.state_dir) if is_taking_over else None
+    is_left = predecessor is None and startup.was_killed(config)
     lock = startup.lock_state(config) if predecessor is None else predecessor.lock
     try:
         startup.check_store(config.state_dir / STORE_FILE)
@@ -127,8 +129,9 @@ def make(
             config,
             InheritedSockets.of(inherited, () if predecessor is None else predecessor.sockets),
             worker_count(config),
+            is_patient=is_left,
         )
-        startup.raise_descriptor_limit(config)
+        startup.raise_descriptor_limit(config, worker_count(config))
         startup.import_ahead(process)
         startup.give_away(config.state_dir, process)
     except BaseException:
@@ -175,7 +178,7 @@ class Sptls(Service):
         self._reloading: Reloading | None = None
         self._succession: Succession | None = None
         self._is_reload_due = False
-        self._supervisor = Supervisor.from_environment(os.environ)
+        self._supervisor = Supervisor.from_environment(os.environ, os.getpid())
 
     def setServiceParent(self, parent: IServiceCollection) -> None:  # noqa: N802 - Twisted's name
         """
@@ -233,6 +236,14 @@ class Sptls(Service):
         gc.freeze()
         gc.enable()
         self._supervisor.ready(_what(self.config))
+        self._show_life()
+
+    def _show_life(self) -> None:
+        if self._supervisor.watchdog_seconds:
+            life = LoopingCall(self._supervisor.alive)
+            life.clock = self._reactor
+            life.start(self._supervisor.watchdog_seconds / 2)
+            self._ending.callback(life.stop)
 
     async def _serve(self, parts: Parts) -> None:
         """
@@ -266,12 +277,11 @@ class Sptls(Service):
         self._reloading = None
         if self._starting is not None:
             self._starting.cancel()
-        breaking_off = None if self._succession is None else Deferred.fromCoroutine(self._succession.stop())
         try:
+            if self._succession is not None:
+                await self._succession.stop()  # before the sockets are closed: a successor may have asked for them
             if self.parts is not None:
                 await self.parts.drain()
-            if breaking_off is not None:
-                await breaking_off
         finally:
             await self._ending.aclose()
         _log.info("ended")
@@ -281,13 +291,15 @@ class Sptls(Service):
 
         def reopen(number: int, frame: FrameType | None) -> None:
             self._reactor.callFromThread(self._reopen_logs)
-            if callable(before):  # twistd's own, which rotates its log file
+            if before and callable(before):  # twistd's own, which rotates its log file
                 before(number, frame)
 
         signal.signal(signal.SIGUSR1, reopen)
-        if hang_up.asks_to_read_again(foreground=self._process.foreground):
-            self._is_reload_due = hang_up.was_sent()
-            signal.signal(signal.SIGHUP, lambda _number, _frame: self._reactor.callFromThread(self.reload))
+        if early_signals.came(before):
+            self._reactor.callFromThread(self._reopen_logs)
+        if early_signals.asks_to_read_again(foreground=self._process.foreground):
+            until_now = signal.signal(signal.SIGHUP, lambda _number, _frame: self._reactor.callFromThread(self.reload))
+            self._is_reload_due = early_signals.came(until_now)
 
     def reload(self) -> None:
         """

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from sptls.certs.renewer import Renewer
     from sptls.config import Config, DomainConfig, UpstreamConfig
     from sptls.interfaces import IAlpnChallenges, IUpstreamConnector
+    from sptls.shared_counts import SharedCounts
     from sptls.startup import Bound
     from sptls.tls.served import ServedCertificates
 
@@ -88,12 +89,13 @@ class Serving:
         challenges: IAlpnChallenges,
         tokens: Mapping[str, str],
         log_turn: AbstractContextManager[object] | None = None,
+        counts: SharedCounts | None = None,
     ) -> Serving:
         """
         Make the parts of *config*, which serve what *served* has and answer *challenges* and *tokens*.
 
         Nothing runs yet. *trust* has the roots by the file that names them, and may grow later. Other processes with
-        the same access log write in *log_turn* with this one.
+        the same access log write in *log_turn* with this one, and count addresses in *counts* with it.
         """
         deadlines, counters, limits = Deadlines(reactor), Counters(), config.limits
         tls_client = TlsClient(reactor, deadlines, limits.upstream_connect_seconds)
@@ -127,8 +129,8 @@ class Serving:
 
         passages = Passages(reactor, resolver, deadlines, limits)
         hold_seconds = config.handshake.hold_seconds
-        tls = TlsServer(reactor, served, challenges, protocol_for, deadlines, limits, hold_seconds, passages)
-        plain = Http1Factory(gateway, limits.connections, Admission.for_plain(limits, reactor.seconds))
+        tls = TlsServer(reactor, served, challenges, protocol_for, deadlines, limits, hold_seconds, passages, counts)
+        plain = Http1Factory(gateway, limits.connections, Admission.for_plain(limits, reactor.seconds, counts))
         return cls(
             reactor, deadlines, look_up, resolver, tls_client, upstreams, passages, access_log, gateway, tls,
             PlainPort(reactor, plain), config, challenges,
@@ -140,6 +142,12 @@ class Serving:
         """
         self.gateway.has_certificate = served.has_valid
         self.tls.serve_from(served, self.challenges)
+
+    def want_again(self) -> None:
+        """
+        Tell the renewer once more for which names clients wait.
+        """
+        self.tls.want_again()
 
     @property
     def is_serving(self) -> bool:

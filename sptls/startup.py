@@ -6,19 +6,20 @@ All of it needs the rights of the user who started the daemon, and every fault m
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import resource
 import stat
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+import time
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import attrs
 from twisted.logger import Logger
 from twisted.python.logfile import LogFile
 
-from sptls.certs.lock import StateLock
-from sptls.certs.store_file import StoreFile
+from sptls.certs.lock import StateLock, is_absent
 from sptls.clock import wall_time
 from sptls.errors import StartError, StoreError
 from sptls.files import make_private_directory
@@ -39,6 +40,11 @@ _log = Logger()
 
 # The log, the store and its journal, the lock, epoll, the admin listener, Twisted's waker, DNS look-ups: a few dozen.
 _OTHER_DESCRIPTORS = 256
+# To a worker, from it, and its standard error; one that drains has its own still.
+_PIPES = 2 * 3
+# Workers of a process that was killed leave its addresses in the next turn of their reactors (`workers.worker`).
+_LEFT_SECONDS: Final = 3.0
+_TRY_AGAIN_SECONDS: Final = 0.05
 _IMPORTED_LATE = (
     "encodings.idna",
     "sptls.acme.issue",
@@ -141,11 +147,21 @@ def lock_state(config: Config) -> StateLock:
     return lock
 
 
-def bind_all(config: Config, inherited: InheritedSockets | None = None, workers: int = 1) -> Bound:
+def was_killed(config: Config) -> bool:
+    """
+    Tell whether who used the state directory last has not ended by itself, or not yet: its lock is there.
+    """
+    return not is_absent(config.state_dir)
+
+
+def bind_all(
+    config: Config, inherited: InheritedSockets | None = None, workers: int = 1, *, is_patient: bool = False
+) -> Bound:
     """
     Give a socket for every address of the configuration, or none: an *inherited* one where there is one, else bind it.
 
-    For clients there is one for each of *workers*, unless others made it.
+    For clients there is one for each of *workers*, unless others made it. One that *is_patient* waits a little for
+    addresses that are taken.
 
     Raises:
         StartError: names the address, the cause, and what to do.
@@ -153,11 +169,12 @@ def bind_all(config: Config, inherited: InheritedSockets | None = None, workers:
     inherited = inherited or InheritedSockets()
     bound: list[socket.socket] = []
     kept: set[socket.socket] = set()
+    deadline = time.monotonic() + (_LEFT_SECONDS if is_patient else 0.0)
 
     def at(address: Address, count: int) -> list[socket.socket]:
         taken = inherited.take(address)
         kept.update(one.socket for one in taken if one.is_kept)
-        return [one.socket for one in taken] or bind(address, count)
+        return [one.socket for one in taken] or _bound_by(deadline, address, count)
 
     def sockets(addresses: tuple[Address, ...], count: int = 1) -> tuple[socket.socket, ...]:
         before = len(bound)
@@ -176,6 +193,20 @@ def bind_all(config: Config, inherited: InheritedSockets | None = None, workers:
         inherited.close()
         raise
     return made
+
+
+def _bound_by(deadline: float, address: Address, count: int) -> list[socket.socket]:
+    """
+    Bind *address* as soon as nobody else has it, until the moment *deadline*; blocks.
+    """
+    while True:
+        try:
+            return bind(address, count)
+        except StartError as error:
+            is_taken = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+            if not is_taken or time.monotonic() >= deadline:
+                raise
+        time.sleep(_TRY_AGAIN_SECONDS)
 
 
 def import_ahead(process: ProcessSettings) -> None:
@@ -202,20 +233,47 @@ def give_away(state_dir: Path, process: ProcessSettings) -> None:
             os.chown(path, process.uid, gid, follow_symlinks=False)
 
 
-def raise_descriptor_limit(config: Config) -> None:
+def raise_descriptor_limit(config: Config, workers: int = 1) -> None:
     """
-    Allow as many open files as the configured connections need (each may have one to the upstream), or say so.
+    Allow as many open files as this process, and each of *workers* that inherits its limit, needs; or say so.
     """
-    wanted = 2 * config.limits.connections + _OTHER_DESCRIPTORS
+    wanted = descriptors_wanted(config, workers)
     allowed = _allow_descriptors(wanted)
     if allowed < wanted:
         _log.warn(
-            "limits.connections = {connections} needs {wanted} open files, but this process may have {allowed}; "
-            "raise LimitNOFILE (systemd), ulimits (Docker) or ulimit -Hn, or lower limits.connections",
+            "limits.connections = {connections} and limits.upstream_connections = {upstream} need {wanted} open files, "
+            "but a process may have {allowed}; raise LimitNOFILE (systemd), ulimits (Docker) or ulimit -Hn, or lower "
+            "these limits",
             connections=config.limits.connections,
+            upstream=config.limits.upstream_connections,
             wanted=wanted,
             allowed=allowed,
         )
+
+
+def descriptors_wanted(config: Config, workers: int) -> int:
+    """
+    Tell how many open files a process needs at the most: one that serves, or the parent of *workers*.
+    """
+    addresses = len(config.listen.https) + len(config.listen.http)
+    serving = addresses + _connections(config, 1 if config.renew_only else workers)
+    parent = addresses * workers + workers * _PIPES if workers > 1 else 0
+    return max(serving, parent) + _OTHER_DESCRIPTORS
+
+
+def _connections(config: Config, workers: int) -> int:
+    """
+    Tell how many connections one of *workers* may have open: as many clients of HTTPS as of HTTP, and to upstreams what
+    they take, but no more than there may be clients; or all of one upstream, as HTTP/2 clients can use them.
+    """
+    listen, domains, limits = config.listen, config.domains, config.limits
+    clients = -(-limits.connections // workers) * (bool(listen.https) + bool(listen.http))
+    if any(domain.passthrough is not None for domain in domains):
+        return 2 * clients
+    to_each = -(-limits.upstream_connections // workers)
+    # Compared by identity first: 100,000 domains share a few.
+    upstreams = set({id(domain.upstream): domain.upstream for domain in domains}.values())
+    return clients + min(max(clients, to_each), len(upstreams) * to_each)
 
 
 def _allow_descriptors(wanted: int) -> int:
@@ -243,6 +301,9 @@ def check_store(path: Path) -> None:
     Raises:
         StartError: it can't be read or made, or a newer sptls made it.
     """
+    # Not above: workers have no store, and each would wait for all that belongs to it.
+    from sptls.certs.store_file import StoreFile
+
     file = StoreFile(path, wall_time)
     try:
         file.open()

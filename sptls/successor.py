@@ -33,6 +33,8 @@ READY_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 20.0
 # From the sockets to serving at them: under two seconds, and four with 100,000 domains.
 TAKE_OVER_SECONDS: Final = 45.0
+# For both when this process is to end meanwhile: whoever asked it to waits. Orders end in 5 s (`certs.renewer`).
+ENDING_SECONDS: Final = 6.0
 # When what keeps certificates can't begin again (the store can't be opened): until the next try.
 AGAIN_SECONDS: Final = 60.0
 
@@ -90,6 +92,7 @@ class Succession:
     def __init__(self, reactor: Any, estate: Estate) -> None:
         self._reactor, self._estate = reactor, estate
         self._running: Deferred[None] | None = None
+        self._is_owing = self._is_ending = False
         self._again: IDelayedCall | None = None
 
     def begin(self, version: int) -> socket.socket:
@@ -104,16 +107,23 @@ class Succession:
             raise HandoverRefusedError(refusal)
         is_paused = self._try_no_more()
         ours, theirs = pair()
+        self._is_owing = True
         self._run(self._hand_over(Channel(self._reactor, ours), theirs, is_paused=is_paused))
         return theirs
 
     async def stop(self) -> None:
         """
         Break off what runs, since the process ends; return when it has. A successor that has the sockets may go on.
+
+        One that has asked for them gets them first: nobody else will listen there.
         """
+        self._is_ending = True
         self._try_no_more()
         if self._running is not None:
-            self._running.cancel()
+            if self._is_owing:
+                self._running.addTimeout(ENDING_SECONDS, self._reactor)
+            else:
+                self._running.cancel()
         if self._running is not None:
             await self._running
 
@@ -123,6 +133,8 @@ class Succession:
                 f"it hands over in another way (version {VERSION}, asked for {version}); "
                 "stop it and start the new one without --take-over"
             )
+        if self._is_ending:
+            return "it is ending; start this one without --take-over when it has ended"
         if self._running is not None:
             return "another process is taking over already; see what becomes of that"
         return self._estate.why_not()
@@ -153,13 +165,15 @@ class Succession:
             if await self._pass_on(channel) if is_ready else not is_paused:
                 return
         finally:
+            self._is_owing = False
             theirs.close()
             channel.close()
-        await self._go_on()
+        if not self._is_ending:
+            await self._go_on()
 
     async def _pass_on(self, channel: Channel) -> bool:
         """
-        Tell whether the successor took over.
+        Tell whether the successor took over, or will find nobody any more who could give way.
         """
         _log.info("another process takes over; what keeps certificates ends here")
         problem = await self._send_estate(channel)
@@ -167,6 +181,10 @@ class Succession:
             _log.error("nothing is handed over: {problem}; this process goes on", problem=problem)
             channel.send(Refused(problem))
             return False
+        self._is_owing = False
+        if self._is_ending:
+            _log.info("this process is ending; the other one has its sockets")
+            return True
         match await channel.receive(TAKE_OVER_SECONDS):
             case TookOver(process=process, taken=taken):
                 _log.info("process {process} took over", process=process)

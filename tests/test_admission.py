@@ -5,6 +5,7 @@ from twisted.internet.task import Clock
 from sptls.address_limits import QUIET_SECONDS
 from sptls.admission import Admission
 from sptls.config import LimitsConfig
+from sptls.shared_counts import SECRET_BYTES, Layout, SharedCounts
 from tests.proxy.wire import logged
 
 HOST = "192.0.2.1"
@@ -31,6 +32,26 @@ def test_a_place_is_free_again_when_its_connection_is_closed() -> None:
     assert leave is not None
     leave()
     assert admission.enter(HOST) is not None
+
+
+def test_processes_that_count_together_have_one_limit() -> None:
+    """
+    On each port by itself.
+    """
+    layout = Layout.of(2, 10, are_counted=True, have_rates=True)
+    memory = bytearray(layout.size)
+    header = layout.header(bytes(SECRET_BYTES))
+    memory[: len(header)] = header
+    one, other = (SharedCounts(memory, slab) for slab in range(2))
+    limits, seconds = LimitsConfig(connections_per_address=1), Clock().seconds
+    each = [
+        Admission.for_tls(limits, seconds, one),
+        Admission.for_tls(limits, seconds, other),
+        Admission.for_plain(limits, seconds, other),
+    ]
+    entered = [admission.enter(HOST) for admission in each if admission is not None]
+    assert [True, False, True] == [leave is not None for leave in entered]
+    assert Admission.for_tls(LimitsConfig(), seconds, one) is None
 
 
 def test_one_line_for_each_episode() -> None:

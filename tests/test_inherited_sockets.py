@@ -8,13 +8,14 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sptls.config import Address
 from sptls.errors import StartError
-from sptls.inherited_sockets import InheritedSocket, InheritedSockets, from_environment
+from sptls.inherited_sockets import InheritedSocket, InheritedSockets, from_environment, put_back
 from tests.tls.wire import logged
 
 # Two descriptors in a row that nothing here has.
@@ -114,6 +115,35 @@ def test_systemds_sockets_are_read_from_the_environment(
     assert {"PATH": "/bin"} == environment
 
 
+@pytest.mark.parametrize(
+    ("process", "expected"),
+    [
+        (os.getpid(), {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "now"}),
+        (1, {"LISTEN_FDNAMES": "now"}),
+    ],
+)
+def test_what_was_taken_out_of_the_environment_is_put_back(
+    tmp_path: Path, process: int, expected: dict[str, str]
+) -> None:
+    """
+    If it was said to this process; nothing else comes back, and what is still there stays as it is.
+    """
+    started_with = tmp_path / "environ"
+    started_with.write_bytes(b"PATH=/bin\0odd\xff\0LISTEN_PID=%d\0LISTEN_FDS=2\0LISTEN_FDNAMES=a:b\0" % process)
+    environment = {"LISTEN_FDNAMES": "now"}
+    put_back(environment, started_with)
+    assert expected == environment
+
+
+def test_without_proc_the_environment_stays_as_it_is(tmp_path: Path) -> None:
+    """
+    A container may have none.
+    """
+    environment: dict[str, str] = {}
+    put_back(environment, tmp_path / "environ")
+    assert {} == environment
+
+
 def test_what_does_not_listen_ends_the_start(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     The unit's fault is said; what was passed is closed.
@@ -148,6 +178,16 @@ def test_sockets_for_another_process_are_said_and_not_used() -> None:
         assert [] == list(from_environment(environment))
     assert {} == environment
     assert "exec" in str(events)
+
+
+@pytest.mark.parametrize("count", ["9" * 20, "+1_000_000_000_000", "9" * 5000])
+@pytest.mark.parametrize("names", [{}, {"LISTEN_FDNAMES": "a:b"}])
+def test_more_sockets_than_there_can_be_end_the_start(count: str, names: dict[str, str]) -> None:
+    """
+    Instead of a list of them that no memory holds.
+    """
+    with pytest.raises(StartError, match="LISTEN_FDS"):
+        from_environment({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count, **names})
 
 
 @pytest.mark.parametrize("count", ["", "0", "many"])

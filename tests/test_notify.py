@@ -23,6 +23,7 @@ SAYING: dict[str, Callable[[Supervisor], None]] = {
     "READY=1\nSTATUS=serving 2 domains": lambda supervisor: supervisor.ready("serving 2 domains"),
     "RELOADING=1": Supervisor.reloading,
     "STOPPING=1\nSTATUS=draining": Supervisor.stopping,
+    "WATCHDOG=1": Supervisor.alive,
 }
 
 
@@ -59,7 +60,7 @@ def test_says_it_in_one_datagram(tmp_path: Path, said: str, say: Callable[[Super
     """
     path = str(tmp_path / "notify")
     with listening(path) as receiver:
-        say(Supervisor.from_environment({"NOTIFY_SOCKET": path}))
+        say(Supervisor.from_environment({"NOTIFY_SOCKET": path}, 1))
         assert said == receiver.recv(4096).decode()
 
 
@@ -69,7 +70,7 @@ def test_says_it_at_an_abstract_name() -> None:
     """
     name = f"sptls-test-notify-{os.getpid()}"
     with listening(f"\0{name}") as receiver:
-        Supervisor.from_environment({"NOTIFY_SOCKET": f"@{name}"}).reloading()
+        Supervisor.from_environment({"NOTIFY_SOCKET": f"@{name}"}, 1).reloading()
         assert b"RELOADING=1" == receiver.recv(4096)
 
 
@@ -78,10 +79,30 @@ def test_says_nothing_where_nobody_is_named(environment: dict[str, str], logged:
     """
     Without an address that is a Unix socket's, nothing is said and nothing is logged.
     """
-    supervisor = Supervisor.from_environment(environment)
+    supervisor = Supervisor.from_environment(environment, 1)
     supervisor.ready("serving")
     supervisor.stopping()
     assert (Supervisor(), []) == (supervisor, logged)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "variables"),
+    [
+        (30.0, {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "7"}),
+        (0.5, {"WATCHDOG_USEC": "500000"}),
+        (0.0, {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "8"}),
+        (0.0, {"WATCHDOG_USEC": "-1"}),
+        (0.0, {"WATCHDOG_USEC": "³"}),
+        (0.0, {"WATCHDOG_PID": "7"}),
+        (0.0, {}),
+    ],
+)
+def test_a_watchdog_is_ours_or_nobodys(seconds: float, variables: dict[str, str]) -> None:
+    """
+    Signs of life are due where the watchdog is set, and for this process.
+    """
+    supervisor = Supervisor.from_environment({"NOTIFY_SOCKET": "@x", **variables}, 7)
+    assert Supervisor("@x", seconds) == supervisor
 
 
 def test_a_supervisor_that_is_gone_is_logged(tmp_path: Path, logged: list[LogEvent]) -> None:

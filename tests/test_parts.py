@@ -133,6 +133,20 @@ def test_what_is_stored_is_served_before_certificates_are_kept(tmp_path: Path, m
     outcome(parts.pause())
 
 
+def test_who_waits_is_told_again_when_certificates_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A process that takes over serves before that: nothing knew the names of clients that came meanwhile.
+    """
+    monkeypatch.setattr("sptls.keeping.WorkerThread", lambda _: InlineWorker())
+    monkeypatch.setattr("sptls.certs.renewer.Renewer._turn", lambda _: None)  # it plans, and begins no order
+    parts, known = _made(_config(tmp_path)), []
+    monkeypatch.setattr(Serving, "want_again", lambda _: known.append(parts.keeping.renewer.takes_care_of(NAME)))
+    outcome(parts.keeping.open(parts.config, parts._keeping_ending))
+    parts.keep()
+    assert [True] == known
+    outcome(parts.pause())
+
+
 class _AdminPort:
     """
     A port that Twisted listens at, until it is stopped.

@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
-from sptls import service
+from sptls import early_signals, service
 from sptls.certs.lock import StateLock
 from sptls.config import AcmeConfig, Address, Config, DomainConfig, ListenConfig
 from sptls.errors import ConfigError, StartError
@@ -221,6 +221,25 @@ def test_sigusr1_goes_to_the_one_before_too(tmp_path: Path) -> None:
     made.stopService()
     made._bound.close()
     assert [signal.SIGUSR1] == seen
+
+
+def test_logs_are_opened_again_where_sigusr1_came_during_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    One that was opened before it came has another name by now.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    early_signals.remember()
+    signal.raise_signal(signal.SIGUSR1)
+    made = service.make(InlineReactor(), ProcessSettings(), _config(tmp_path), _World(Deferred()))
+    opened: list[str] = []
+    monkeypatch.setattr(made, "_reopen_logs", lambda: opened.append("again"))
+    made.startService()
+    signal.raise_signal(signal.SIGUSR1)
+    made.stopService()
+    made._bound.close()
+    assert ["again", "again"] == opened
 
 
 STARTED = """

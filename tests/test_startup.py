@@ -13,14 +13,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from sptls import startup
-from sptls.config import Address, Config, DomainConfig, LimitsConfig, ListenConfig
+from sptls.config import (
+    Address,
+    Config,
+    DomainConfig,
+    LimitsConfig,
+    ListenConfig,
+    PassthroughConfig,
+    UpstreamConfig,
+)
 from sptls.errors import StartError
 from sptls.inherited_sockets import InheritedSocket, InheritedSockets
 from sptls.names import HostName
 from sptls.startup import Bound, ProcessSettings
+from tests.proxy.wire import logged
 
 TWISTD: dict[str, Any] = {"nodaemon": True, "uid": None, "gid": None}
 
@@ -108,11 +118,103 @@ def test_descriptor_limit_is_raised_as_far_as_allowed(tmp_path: Path) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
         startup.raise_descriptor_limit(_config(tmp_path, limits=LimitsConfig(connections=300)))
-        assert 856 == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        assert 1370 == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         startup.raise_descriptor_limit(_config(tmp_path, limits=LimitsConfig(connections=10)))
-        assert 856 == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        assert 1370 == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+_PORT = Address("", 1)
+_PASSED = DomainConfig(HostName("passed.example.com"), passthrough=PassthroughConfig("192.0.2.1", 443))
+_OTHER_UPSTREAM = DomainConfig(HostName("other.example.com"), UpstreamConfig(host="192.0.2.2"))
+
+
+@pytest.mark.parametrize(
+    ("workers", "https", "http", "domains", "expected"),
+    [
+        pytest.param(1, 1, 0, (), 1 + 100 + 40, id="clients, and connections to an upstream"),
+        pytest.param(1, 2, 1, (), 3 + 200 + 40, id="two ports, one of them at two addresses"),
+        pytest.param(1, 1, 1, (_OTHER_UPSTREAM,), 2 + 200 + 80, id="two upstreams"),
+        pytest.param(1, 1, 1, (_OTHER_UPSTREAM,) * 20, 2 + 200 + 80, id="the same ones again"),
+        pytest.param(1, 1, 1, (_PASSED,), 2 + 200 + 200, id="passed through one by one"),
+        pytest.param(3, 1, 1, (), 2 + 68 + 14, id="a third of all, rounded up"),
+        pytest.param(50, 3, 2, (), 250 + 300, id="the parent has most: sockets and pipes of all"),
+    ],
+)
+def test_open_files_are_planned_for(
+    tmp_path: Path, workers: int, https: int, http: int, domains: tuple[DomainConfig, ...], expected: int
+) -> None:
+    """
+    For whichever process needs most of them, and a few dozen more for what else there is.
+    """
+    config = _config(
+        tmp_path,
+        limits=LimitsConfig(connections=100, upstream_connections=40),
+        listen=ListenConfig(https=(_PORT,) * https, http=(_PORT,) * http, admin=None),
+    )
+    config = attrs.evolve(config, domains=(*config.domains, *domains))
+    assert expected + 256 == startup.descriptors_wanted(config, workers)
+
+
+def test_many_upstreams_are_no_more_than_clients(tmp_path: Path) -> None:
+    """
+    Not all of them are busy at once; but one may be, with clients that have several requests on a connection.
+    """
+    domains = tuple(DomainConfig(HostName(f"{at}.example"), UpstreamConfig(host=f"192.0.2.{at}")) for at in range(99))
+    limits = LimitsConfig(connections=100, upstream_connections=40)
+    config = attrs.evolve(_config(tmp_path, limits=limits), domains=domains)
+    assert 2 + 400 + 256 == startup.descriptors_wanted(config, 1)
+    limits = LimitsConfig(connections=10, upstream_connections=40)
+    assert 2 + 20 + 40 + 256 == startup.descriptors_wanted(attrs.evolve(config, limits=limits), 1)
+
+
+def test_limit_that_can_not_be_raised_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What needs it, how much, and what to do.
+    """
+    monkeypatch.setattr(startup, "_allow_descriptors", lambda _: 512)
+    with logged() as events:
+        startup.raise_descriptor_limit(_config(tmp_path, limits=LimitsConfig(connections=300)))
+    ((level, text),) = events
+    assert ("warn", True, True) == (level, "need 1370 open files, but a process may have 512" in text, "ulimit" in text)
+
+
+def test_address_that_is_left_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Workers of a process that was killed have it for a moment still. Another program has it for good, and that is said.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = ListenConfig(https=(Address(*taken.getsockname()),), http=(), admin=None)
+        config = _config(tmp_path, listen=listen)
+        monkeypatch.setattr(startup, "_LEFT_SECONDS", 0.1)
+        with pytest.raises(StartError, match="already in use"):
+            startup.bind_all(config, is_patient=True)
+        monkeypatch.setattr(startup, "_LEFT_SECONDS", 60.0)
+        monkeypatch.setattr("sptls.startup.time.sleep", lambda _: taken.close())
+        startup.bind_all(config, is_patient=True).close()
+
+
+def test_address_that_can_not_be_had_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    No time brings it.
+    """
+    monkeypatch.setattr("sptls.startup.time.sleep", None)
+    listen = ListenConfig(https=(Address("192.0.2.1", 0),), http=(), admin=None)
+    with pytest.raises(StartError, match="no such address"):
+        startup.bind_all(_config(tmp_path, listen=listen), is_patient=True)
+
+
+def test_lock_that_is_there_was_left(tmp_path: Path) -> None:
+    """
+    Who ends by itself removes it.
+    """
+    config = _config(tmp_path)
+    assert not startup.was_killed(config)
+    lock = startup.lock_state(config)
+    assert startup.was_killed(config)
+    lock.release()
+    assert not startup.was_killed(config)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

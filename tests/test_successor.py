@@ -15,7 +15,15 @@ from twisted.internet.defer import Deferred, succeed
 from sptls.errors import SptlsError, StoreError
 from sptls.handover import MAX_SOCKETS, VERSION, GivesWay, HandedOver, Message, Ready, Refused, TookOver
 from sptls.handover_channel import Ended, receive, send
-from sptls.successor import AGAIN_SECONDS, PAUSE_SECONDS, READY_SECONDS, TAKE_OVER_SECONDS, Estate, Succession
+from sptls.successor import (
+    AGAIN_SECONDS,
+    ENDING_SECONDS,
+    PAUSE_SECONDS,
+    READY_SECONDS,
+    TAKE_OVER_SECONDS,
+    Estate,
+    Succession,
+)
 from tests.doubles import InlineReactor
 from tests.tls.wire import logged
 
@@ -130,10 +138,11 @@ class Scene:
 
     def stop(self) -> None:
         """
-        Stop the succession.
+        Stop the succession, if need be without what was asked of it.
         """
         done: list[object] = []
         Deferred.fromCoroutine(self.succession.stop()).addBoth(done.append)
+        self.reactor.advance(ENDING_SECONDS)
         assert [None] == done
 
     def close(self) -> None:
@@ -339,16 +348,63 @@ def test_estate_may_refuse(scene: Scene) -> None:
         scene.begin()
 
 
-def test_stop_before_anything_is_handed_over(scene: Scene) -> None:
+@pytest.mark.parametrize("is_ready", [False, True])
+def test_stop_before_anything_is_handed_over(scene: Scene, *, is_ready: bool) -> None:
     """
-    The successor is told.
+    The successor gets what it has asked for first: nobody else will listen there.
+    """
+    scene.estate.pausing = Deferred()
+    scene.begin()
+    if is_ready:
+        scene.say(Ready())
+    stopping = Deferred.fromCoroutine(scene.succession.stop())
+    if not is_ready:
+        scene.say(Ready())
+    assert not stopping.called
+    scene.estate.pausing.callback(None)
+    assert (True, HandedOver((False,), is_last=True)) == (stopping.called, scene.hear())
+    assert Ended("has ended") == scene.hear()
+    assert ["pause", "hand over"] == scene.estate.calls
+    assert [] == scene.reactor.getDelayedCalls()
+
+
+@pytest.mark.parametrize(("is_ready", "heard"), [(False, Ended("has ended")), (True, Refused("it is being stopped"))])
+def test_stop_does_not_wait_for_ever(scene: Scene, *, is_ready: bool, heard: Message | Ended) -> None:
+    """
+    For what keeps certificates, or for the successor; that one is told, and nothing begins again.
+    """
+    scene.estate.pausing = Deferred()
+    scene.begin()
+    if is_ready:
+        scene.say(Ready())
+    stopping = Deferred.fromCoroutine(scene.succession.stop())
+    scene.reactor.advance(ENDING_SECONDS - 0.1)
+    assert not stopping.called
+    scene.reactor.advance(0.1)
+    assert (True, heard) == (stopping.called, scene.hear())
+    assert ["pause"][: int(is_ready)] == scene.estate.calls
+
+
+def test_process_that_ends_begins_nothing_again(scene: Scene) -> None:
+    """
+    Though nothing could be handed over.
     """
     scene.estate.pausing = Deferred()
     scene.begin()
     scene.say(Ready())
+    stopping = Deferred.fromCoroutine(scene.succession.stop())
+    scene.estate.pausing.errback(RuntimeError("broken"))
+    assert (True, ["pause"]) == (stopping.called, scene.estate.calls)
+    assert isinstance(scene.hear(), Refused)
+
+
+def test_process_that_ends_is_asked_too_late(scene: Scene) -> None:
+    """
+    It says what to do.
+    """
     scene.stop()
-    assert Refused("it is being stopped") == scene.hear()
-    assert ["pause"] == scene.estate.calls
+    with pytest.raises(SptlsError, match="it is ending; start this one without --take-over"):
+        scene.begin()
 
 
 def test_stop_when_all_is_handed_over(scene: Scene) -> None:

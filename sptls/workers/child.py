@@ -1,8 +1,8 @@
 """
-The program that a worker process is: ``python -m sptls.workers.child NUMBER HTTPS HTTP``, started by `process` alone.
+The program that a worker process is: ``python -m sptls.workers.child NUMBER HTTPS HTTP SLAB``, started by `process`.
 
 Its descriptors are those of `descriptors`: messages come in at one and go out at another, and from the first
-socket on there are as many for HTTPS, then for HTTP, as the last two words say. Signals that an operator or a terminal
+socket on there are as many for HTTPS, then for HTTP, as the words say. Signals that an operator or a terminal
 sends to all are the parent's to understand; SIGTERM sent to this process has it drained and replaced.
 """
 
@@ -12,35 +12,33 @@ import gc
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from sptls.early_signals import PARENTS_SIGNALS, ignore
 from sptls.openssl_settings import load_openssl
-from sptls.workers.descriptors import FIRST_SOCKET, FROM_WORKER, LOG_TURN, TO_WORKER
+from sptls.workers.descriptors import COUNTS, FIRST_SOCKET, FROM_WORKER, LOG_TURN, TO_WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_PARENTS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 def main(words: Sequence[str]) -> None:
     """
     Be the worker that *words* name, until it ends.
     """
-    for number in _PARENTS:
-        signal.signal(number, signal.SIG_IGN)
+    ignore(PARENTS_SIGNALS)
     # Nothing that the start makes is garbage. The worker enables it again.
     gc.disable()
     load_openssl()
     from twisted.internet import reactor
 
-    _, https, http = (int(word) for word in words)
-    run(reactor, _sockets(FIRST_SOCKET, https), _sockets(FIRST_SOCKET + https, http))
+    _, https, http, slab = (int(word) for word in words)
+    run(reactor, _sockets(FIRST_SOCKET, https), _sockets(FIRST_SOCKET + https, http), slab)
 
 
-def run(reactor: Any, https: Sequence[socket.socket], http: Sequence[socket.socket]) -> None:
+def run(reactor: Any, https: Sequence[socket.socket], http: Sequence[socket.socket], slab: int) -> None:
     """
-    Serve on the sockets as the parent says.
+    Serve on the sockets as the parent says, and count in *slab*.
     """
     from twisted.internet.stdio import StandardIO
     from twisted.logger import globalLogBeginner
@@ -49,12 +47,14 @@ def run(reactor: Any, https: Sequence[socket.socket], http: Sequence[socket.sock
     from sptls.logs import json_observer
     from sptls.startup import Bound
     from sptls.wakes import wake_directly
+    from sptls.workers.counts_memory import NO_SLAB, shared_counts
     from sptls.workers.turn import Turn
     from sptls.workers.worker import Worker
 
     run_on_monotonic_time(reactor)
     wake_directly(reactor)
-    worker = Worker(reactor, Bound(tuple(https), tuple(http), ()), Turn(LOG_TURN))
+    counts = None if slab == NO_SLAB else shared_counts(COUNTS, slab)
+    worker = Worker(reactor, Bound(tuple(https), tuple(http), ()), Turn(LOG_TURN), counts=counts)
     globalLogBeginner.beginLoggingTo([json_observer(_Lines(worker))], discardBuffer=True, redirectStandardIO=False)
     signal.signal(signal.SIGTERM, lambda _number, _frame: reactor.callFromThread(worker.leave))
     connect: Any = StandardIO  # its type is that of Windows

@@ -25,6 +25,7 @@ from sptls.proxy.counters import Counters
 from sptls.serving import DRAIN_SECONDS
 from sptls.tls.contexts import extra_certificates
 from sptls.tls.counts import TlsCounts
+from sptls.workers.counts_memory import CountsMemory
 from sptls.workers.everywhere import EverywhereResponder, OpenChallenges
 from sptls.workers.messages import (
     Answer,
@@ -43,9 +44,9 @@ from sptls.workers.messages import (
     in_batches,
 )
 from sptls.workers.place import Place
-from sptls.workers.process import LOOK_SECONDS
 from sptls.workers.relay import relay
 from sptls.workers.sharing import for_worker, share
+from sptls.workers.silence import LOOK_SECONDS
 from sptls.workers.turn import descriptor_for_turns
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ ANSWER_SECONDS: Final = 10.0
 _NOTHING: Final = Traffic(tls=attrs.asdict(TlsCounts()), http=http_json(Counters()))
 # Beyond the drain, for the access log's last lines.
 END_SECONDS: Final = DRAIN_SECONDS + 8.0
+# The system ends at once what is killed, unless that waits for a disk.
+_KILLED_SECONDS: Final = 1.0
 
 
 class Crew:
@@ -93,11 +96,14 @@ class Crew:
         self._renewer: Renewer
         self._is_served = False
         self._other_answers: dict[HostName, None] = {}
+        # What clients wait for, until its answer changes: another renewer is told as well.
+        self._wanted: dict[HostName, None] = {}
         self._changes: list[Deferred[Any]] = []
         self._looks = LoopingCall(self._look)
         self._looks.clock = reactor
         self._bound: Bound | None = None
         self._log_turn = -1
+        self._counts: CountsMemory | None = None
         self._is_ending = False
 
     def serve(self, served: ServedCertificates, renewer: Renewer) -> None:
@@ -107,8 +113,16 @@ class Crew:
         changed = (*self._served.settled_names(), *served.settled_names()) if self._is_served else ()
         self._served, self._renewer, self._is_served = served, renewer, True
         served.watch(self._answer_changed)
+        self.want_again()
         for name in changed:
             self._answer_changed(name)
+
+    def want_again(self) -> None:
+        """
+        Tell the renewer once more for which names clients wait.
+        """
+        for name in tuple(self._wanted):
+            self._renewer.want(name)
 
     @property
     def is_serving(self) -> bool:
@@ -130,6 +144,9 @@ class Crew:
         """
         self._log_turn = descriptor_for_turns()
         ending.callback(os.close, self._log_turn)
+        self._counts = CountsMemory.some(self._config.limits, len(self._places))
+        if self._counts is not None:
+            ending.callback(self._counts.close)
         ending.push_async_callback(self._end)
 
     async def listen(self, bound: Bound) -> None:
@@ -141,7 +158,8 @@ class Crew:
         """
         self._bound = bound
         for index, place in enumerate(self._places):
-            place.keep(self._shared(bound.https, index), self._shared(bound.http, index), self._log_turn)
+            https, http = self._shared(bound.https, index), self._shared(bound.http, index)
+            place.keep(https, http, self._log_turn, self._counts)
         self._looks.start(LOOK_SECONDS, now=False)
         await DeferredList([place.tried for place in self._places], consumeErrors=True)
         if not self.is_serving:
@@ -153,9 +171,9 @@ class Crew:
         Have all go on with *config*; one that can't is replaced.
         """
         self._config = config
-        config, roots = self._told_config()
+        roots = self._told_roots()
         self._changes = [
-            Deferred.fromCoroutine(self._answered(process, process.ask(lambda turn: Change(turn, config, roots))))
+            Deferred.fromCoroutine(self._answered(process, self._asked_to_change(process, roots)))
             for process in self._told_processes
         ]
 
@@ -210,7 +228,7 @@ class Crew:
         """
         Tell a new worker all there is, as fast as it takes it.
         """
-        process.send(Begin(*self._told_config()))
+        process.send(Begin(self._told_config(process), self._told_roots()))
         for message in in_batches([*filter(None, map(self._answer, self._served.settled_names()))]):
             await process.room()
             process.send(message)
@@ -248,12 +266,14 @@ class Crew:
 
     async def _all_ended(self, seconds: float) -> None:
         """
-        Wait for the end of every worker; after *seconds* they are killed.
+        Wait for the end of every worker; after *seconds* they are killed, and soon waited for no more.
         """
-        left = DeferredList([process.ended for process in self._processes])
+        is_over: Deferred[object] = Deferred()
+        DeferredList([process.ended for process in self._processes]).addCallback(is_over.callback)
         kill = self._reactor.callLater(seconds, self._kill_all)
         try:
-            await left
+            with suppress(DeferredTimeoutError):
+                await is_over.addTimeout(seconds + _KILLED_SECONDS, self._reactor)
         finally:
             if kill.active():
                 kill.cancel()
@@ -273,11 +293,16 @@ class Crew:
         for process in self._told_processes:
             process.send_encoded(encoded)
 
-    def _told_config(self) -> tuple[Config, tuple[Roots, ...]]:
-        config = for_worker(self._config, len(self._places))
-        files = dict.fromkeys(domain.upstream.trust for domain in config.domains)
-        roots = tuple(Roots(str(file), extra_certificates(self._trust[file])) for file in files if file is not None)
-        return config, roots
+    def _told_config(self, process: WorkerProcess) -> Config:
+        return for_worker(self._config, process.number - 1, len(self._places))
+
+    def _told_roots(self) -> tuple[Roots, ...]:
+        files = dict.fromkeys(domain.upstream.trust for domain in self._config.domains)
+        return tuple(Roots(str(file), extra_certificates(self._trust[file])) for file in files if file is not None)
+
+    def _asked_to_change(self, process: WorkerProcess, roots: tuple[Roots, ...]) -> Deferred[str]:
+        config = self._told_config(process)
+        return process.ask(lambda turn: Change(turn, config, roots))
 
     def _answer(self, name: HostName) -> Answer | None:
         settled = self._served.settled(name)
@@ -290,6 +315,7 @@ class Crew:
         if not self._other_answers:
             self._reactor.callLater(0, self._tell_answers)
         self._other_answers[name] = None
+        self._wanted.pop(name, None)
 
     def _tell_answers(self) -> None:
         names, self._other_answers = self._other_answers, {}
@@ -309,13 +335,15 @@ class Crew:
         """
         Wait until *process* has done what it was asked; one that has not, or can't, is replaced.
 
-        One that does not serve yet may take longer: it does that first.
+        One that does not serve yet may take longer: it does that first. Whether one that says nothing at all is hung,
+        `silence` judges.
         """
         with suppress(CancelledError):
             try:
                 problem = await done.addTimeout(ANSWER_SECONDS, self._reactor)
             except DeferredTimeoutError:
-                problem = f"it did not answer within {ANSWER_SECONDS:.0f} s" if process.is_serving else ""
+                is_at_fault = process.is_serving and not process.is_silent
+                problem = f"it did not answer within {ANSWER_SECONDS:.0f} s" if is_at_fault else ""
             if problem:
                 process.give_up(problem)
 
@@ -325,6 +353,7 @@ class Crew:
         match message:
             case Wanted(names=names):
                 for name in names:
+                    self._wanted[name] = None
                     self._renewer.want(name)
             case Damaged(name=name, serial=serial, reason=reason):
                 self._damaged(name, serial, reason)

@@ -7,8 +7,9 @@ what it says, is `crew`'s.
 
 from __future__ import annotations
 
+import errno
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -23,9 +24,17 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
+    from sptls.workers.counts_memory import CountsMemory
     from sptls.workers.messages import Message
 
 _log = Logger()
+
+_SHORT: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+_SHORTAGE: Final = (
+    "the machine, or a limit of this service's, has no more to give (memory, processes, open files: MemoryMax=, "
+    "TasksMax=, LimitNPROC= and LimitNOFILE= under systemd, ulimit elsewhere)"
+)
+_RIGHTS: Final = "the user that serves must be able to run Python and read its files"
 
 
 @attrs.define(eq=False)
@@ -48,6 +57,7 @@ class Place:
     restarts: int = 0
     trouble: str = ""
     tried: Deferred[None] = attrs.field(factory=Deferred)
+    _counts: CountsMemory | None = None
     _keeping: Deferred[None] | None = None
 
     @property
@@ -73,11 +83,17 @@ class Place:
             "requests": traffic.http.get("requests", 0),
         }
 
-    def keep(self, https: Sequence[socket.socket], http: Sequence[socket.socket], log_turn: int) -> None:
+    def keep(
+        self,
+        https: Sequence[socket.socket],
+        http: Sequence[socket.socket],
+        log_turn: int,
+        counts: CountsMemory | None = None,
+    ) -> None:
         """
-        Have a worker with these sockets from now on.
+        Have a worker with these sockets from now on, each with a slab of *counts*.
         """
-        self.https, self.http = https, http
+        self.https, self.http, self._counts = https, http, counts
         self._keeping = Deferred.fromCoroutine(self._keep(log_turn))
         self._keeping.addErrback(lambda failure: failure.trap(CancelledError))
 
@@ -99,7 +115,7 @@ class Place:
                 self.trouble, seconds = "an unexpected fault; the log has the traceback", 0.0
             # One that drains because somebody asked it to has failed at nothing.
             self.failures = failures_after(self.failures, seconds) if self.trouble else 0
-            pause = pause_seconds(self.failures)
+            pause = pause_seconds(self.failures, has_served=seconds > 0)
             self._say_gone(f"in {pause:.0f} s" if pause else "now")
             self._has_tried()
             await deferLater(self.reactor, pause)
@@ -110,12 +126,10 @@ class Place:
         Start a process and wait until it is gone; give how long it served.
         """
         try:
-            process = WorkerProcess.spawn(self.reactor, self.number, self.https, self.http, log_turn, self.told)
+            process = self._spawned(log_turn)
         except OSError as error:
-            self.trouble = (
-                f"no process can be started: {error.strerror} ({error.filename or sys.executable}); "
-                "the user that serves must be able to run Python and read its files"
-            )
+            advice = _SHORTAGE if error.errno in _SHORT else _RIGHTS
+            self.trouble = f"no process can be started: {error.strerror} ({error.filename or sys.executable}); {advice}"
             return 0.0
         self.process = process
         process.serving.addCallback(self._serves)
@@ -123,6 +137,21 @@ class Place:
         await process.when_gone()
         self.trouble = process.reason
         return process.served_seconds
+
+    def _spawned(self, log_turn: int) -> WorkerProcess:
+        """
+        Start a process, which has its slab until it has ended.
+        """
+        slab = None if self._counts is None else self._counts.take()
+        try:
+            process = WorkerProcess.spawn(self.reactor, self.number, self.https, self.http, log_turn, self.told, slab)
+        except BaseException:
+            if slab is not None:
+                slab.give_back()
+            raise
+        if slab is not None:
+            process.ended.addCallback(lambda _: slab.give_back())
+        return process
 
     def _serves(self, _: object) -> None:
         if self.tried.called:

@@ -1,8 +1,8 @@
 """
 One worker process as its parent sees it: two pipes for messages, what it says on standard error, its end.
 
-Decides when a worker is given up: when it says nothing for half a minute, takes nothing for as long, says what can't be
-read, or does not serve in two minutes. What its messages mean is `crew`'s.
+Decides when a worker is given up: when it is hung (`silence` judges that), takes nothing for half a minute, says what
+can't be read, or does not serve in two minutes. What its messages mean is `crew`'s.
 """
 # ruff: noqa: N802, N803 - Twisted's names
 
@@ -21,12 +21,16 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from sptls.early_signals import PARENTS_SIGNALS, held_back
 from sptls.errors import MalformedMessage
 from sptls.ops.traffic import Traffic
-from sptls.workers.descriptors import FIRST_SOCKET, FROM_WORKER, LOG_TURN, TO_WORKER
+from sptls.workers.counts_memory import NO_SLAB
+from sptls.workers.descriptors import COUNTS, FIRST_SOCKET, FROM_WORKER, LOG_TURN, TO_WORKER
 from sptls.workers.frames import Frames, framed
 from sptls.workers.messages import CannotServe, Counted, Done, Leaving, Serving, decode, encode
+from sptls.workers.pulse import pulse_of
 from sptls.workers.relay import relay_raw
+from sptls.workers.silence import Silence
 
 if TYPE_CHECKING:
     import socket
@@ -34,18 +38,20 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
+    from sptls.workers.counts_memory import Slab
     from sptls.workers.messages import Message
+    from sptls.workers.silence import Pulse
 
 _log = Logger()
 
 MODULE: Final = "sptls.workers.child"
-# It says something every second; one that has not for three looks is hung. Looks are counted, not seconds: a machine
-# that was suspended, or this process stopped, is no worker's fault.
-LOOK_SECONDS: Final = 10.0
-_SILENT_LOOKS: Final = 3
+# Looks (`silence.LOOK_SECONDS`) are counted, not seconds: a machine that was suspended, or this process stopped, is no
+# worker's fault.
+_FULL_LOOKS: Final = 30
 # Half a second, and a few with 100,000 domains on a machine that has other things to do.
-_STARTING_LOOKS: Final = 12
+_STARTING_LOOKS: Final = 120
 _LINE_BYTES: Final = 8192
+_STARTS: Final = "starting"
 _SERVES: Final = "serving"
 
 
@@ -59,7 +65,7 @@ class WorkerProcess(ProcessProtocol):
 
     def __init__(self, clock: Any, number: int, told: Callable[[WorkerProcess, Message], None]) -> None:
         self.number = number
-        self.state = "starting"
+        self.state = _STARTS
         self.traffic = Traffic()
         self.is_gone = False
         self.ended: Deferred[None] = Deferred()
@@ -74,7 +80,8 @@ class WorkerProcess(ProcessProtocol):
         self._room: list[Deferred[None]] = []
         self._leavers: list[Deferred[None]] = []
         self._is_full = False
-        self._quiet_looks = self._full_looks = self._starting_looks = 0
+        self._silence = Silence()
+        self._full_looks = self._starting_looks = 0
 
     @classmethod
     def spawn(
@@ -85,22 +92,27 @@ class WorkerProcess(ProcessProtocol):
         http: Sequence[socket.socket],
         log_turn: int,
         told: Callable[[WorkerProcess, Message], None],
+        slab: Slab | None = None,
     ) -> WorkerProcess:
         """
-        Start worker *number* with its sockets and the descriptor that all share for *log_turn*.
+        Start worker *number* with its sockets, the descriptor that all share for *log_turn*, and its *slab*.
 
         Raises:
             OSError: the system can't.
         """
         process = cls(reactor, number, told)
         sockets = {FIRST_SOCKET + at: sock.fileno() for at, sock in enumerate((*https, *http))}
-        words = [sys.executable, "-P", "-m", MODULE, str(number), str(len(https)), str(len(http))]
+        counts = {} if slab is None else {COUNTS: slab.memory.descriptor}
+        numbers = (number, len(https), len(http), NO_SLAB if slab is None else slab.number)
+        words = [sys.executable, "-P", "-m", MODULE, *map(str, numbers)]
         # The same modules as here, wherever they were found.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         nothing = os.open(os.devnull, os.O_RDONLY)
         try:
-            descriptors = {0: nothing, 1: 1, 2: "r", TO_WORKER: "w", FROM_WORKER: "r", LOG_TURN: log_turn, **sockets}
-            reactor.spawnProcess(process, sys.executable, words, env=environment, childFDs=descriptors)
+            pipes = {0: nothing, 1: 1, 2: "r", TO_WORKER: "w", FROM_WORKER: "r"}
+            descriptors = {**pipes, LOG_TURN: log_turn, **counts, **sockets}
+            with held_back(PARENTS_SIGNALS):
+                reactor.spawnProcess(process, sys.executable, words, env=environment, childFDs=descriptors)
         finally:
             os.close(nothing)
         return process
@@ -176,28 +188,47 @@ class WorkerProcess(ProcessProtocol):
             self._leavers.append(leaving)
             await leaving
 
+    @property
+    def is_silent(self) -> bool:
+        """
+        Tell whether it has said nothing for over a second: it is starved, or hung, and `look` will tell which.
+        """
+        return self._silence.is_certain
+
     def look(self) -> None:
         """
-        Give it up if it has said, or taken, nothing for too long, or does not serve; called every `LOOK_SECONDS`.
+        Give it up if it is hung, has taken nothing for too long, or does not serve; called every `LOOK_SECONDS`.
         """
-        self._quiet_looks += 1
         self._starting_looks += 1
         self._full_looks = self._full_looks + 1 if self._is_full else 0
-        if self._quiet_looks > _SILENT_LOOKS:
-            self.give_up("it says nothing any more")
-        elif self._full_looks > _SILENT_LOOKS:
+        reason = self._silence.look(self._pulse())
+        if reason:
+            self.give_up(reason)
+        elif self._full_looks > _FULL_LOOKS:
             self.give_up("it takes no messages any more")
-        elif self.state == "starting" and self._starting_looks > _STARTING_LOOKS:
+        elif self.state == _STARTS and self._starting_looks > _STARTING_LOOKS:
             self.give_up("it does not come to serve")
+
+    def _pulse(self) -> Pulse | None:
+        """
+        Give the pulse of one that should have said something; before it serves it may be at work for longer.
+        """
+        if self.pid is None or self.state == _STARTS or not self._silence.is_noticed:
+            return None
+        return pulse_of(self.pid)
 
     def give_up(self, reason: str) -> None:
         """
-        Kill it, because of *reason*.
+        Kill it, because of *reason*; its place is free at once, whenever the system comes to end it.
         """
         if not self.has_ended:
             _log.error("worker {worker} is killed: {reason}", worker=self.number, reason=reason)
             self.reason = self.reason or reason
             self.kill()
+        if not self.has_ended:  # a disk that it waits for may keep the system from it; it runs no more
+            self.state = "killed"
+            self._let_go()
+            self._leave()
 
     def kill(self) -> None:
         """
@@ -224,7 +255,7 @@ class WorkerProcess(ProcessProtocol):
         if childFD != FROM_WORKER:
             self._take_lines(data)
             return
-        self._quiet_looks = 0
+        self._silence.end()
         try:
             for text in self._frames.feed(data):
                 self._take(decode(text))

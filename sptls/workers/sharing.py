@@ -32,22 +32,27 @@ def share(addresses: Sequence[Hashable], index: int, count: int) -> tuple[int, .
     return tuple(mine)
 
 
-def for_worker(config: Config, count: int) -> Config:
+def for_worker(config: Config, index: int, count: int) -> Config:
     """
-    Give what one of *count* workers goes by: its share of what may be open or wait at the same time, rounded up, and
+    Give what worker *index* of *count* (from 0) goes by: its share of what may be open or wait at the same time, and
     nothing of CAs, files and warnings.
+
+    The shares add up to the limit; but each has a connection to serve, and one to an upstream.
     """
     limits = config.limits
     limits = attrs.evolve(
         limits,
-        connections=_share(limits.connections, count),
-        upstream_connections=_share(limits.upstream_connections, count),
-        upstream_waiting=_share(limits.upstream_waiting, count),
+        connections=max(1, share_of(limits.connections, index, count)),
+        upstream_connections=max(1, share_of(limits.upstream_connections, index, count)),
+        upstream_waiting=share_of(limits.upstream_waiting, index, count),
     )
     return attrs.evolve(
         config, limits=limits, acme=AcmeConfig(), more_cas=(), deploy=DeployConfig(), notify=NotifyConfig()
     )
 
 
-def _share(limit: int, count: int) -> int:
-    return -(-limit // count)
+def share_of(limit: int, index: int, count: int) -> int:
+    """
+    Give the share of *limit* that worker *index* of *count* (from 0) has; the first ones have what is left over.
+    """
+    return limit // count + (index < limit % count)

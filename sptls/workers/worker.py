@@ -37,13 +37,14 @@ if TYPE_CHECKING:
 
     from sptls.errors import BadCertificate
     from sptls.names import HostName
+    from sptls.shared_counts import SharedCounts
     from sptls.startup import Bound
     from sptls.threads import InThread
     from sptls.workers.messages import Answer, Challenge, Message, Roots
 
 _log = Logger()
 
-# The status is as old as this, and a parent that hears nothing for half a minute thinks that we hang.
+# The status is as old as this, and a parent that hears nothing for longer looks whether we hang (`silence`).
 TELL_SECONDS: Final = 1.0
 # Thousands of upstreams make a long report: it is told less often, so that it never costs more than this.
 _TOLD_BYTES_PER_SECOND: Final = 65536
@@ -99,8 +100,9 @@ class Worker(Protocol):
         bound: Bound,
         log_turn: AbstractContextManager[object] | None = None,
         in_thread: InThread | None = None,
+        counts: SharedCounts | None = None,
     ) -> None:
-        self.reactor, self._bound, self._log_turn = reactor, bound, log_turn
+        self.reactor, self._bound, self._log_turn, self._counts = reactor, bound, log_turn, counts
         self._in_thread = in_thread or daemon_thread(reactor, "messages")
         self._heard: deque[bytes] = deque()
         self._is_reading = False
@@ -306,6 +308,7 @@ class Worker(Protocol):
             self._alpn01,
             self._http01.tokens,
             self._log_turn,
+            self._counts,
         )
         self._begun = _Begun(contexts, served, serving)
 

@@ -14,6 +14,9 @@ from sptls.workers.frames import Frames, framed
 from sptls.workers.messages import Message, decode, encode
 from tests.doubles import InlineReactor
 
+# Beyond what the kernel gives: no real process is taken for a played one.
+FIRST_PID = 10_000_000
+
 
 class PlayedPipe:
     """
@@ -49,16 +52,16 @@ class PlayedProcess:
         self.pipe = PlayedPipe()
         self.pipes: dict[int, PlayedPipe] = {TO_WORKER: self.pipe}
         self.signals: list[str] = []
-        self.has_ended = False
+        self.has_ended = self.is_stuck = False
 
     def signalProcess(self, name: str) -> None:  # noqa: N802 - Twisted's name
         """
-        Keep it; KILL ends the process.
+        Keep it; KILL ends the process, unless it is stuck.
         """
         if self.has_ended:
             raise ProcessExitedAlready
         self.signals.append(name)
-        if name == "KILL":
+        if name == "KILL" and not self.is_stuck:
             self.end(number=9)
 
     def end(self, status: int = 0, number: int | None = None) -> None:
@@ -108,7 +111,7 @@ class PlayedReactor(InlineReactor):
         """
         if self.refuses:
             raise OSError(12, "Cannot allocate memory")
-        process = PlayedProcess(protocol, 1000 + len(self.processes), args, childFDs)
+        process = PlayedProcess(protocol, FIRST_PID + len(self.processes), args, childFDs)
         self.processes.append(process)
         protocol.makeConnection(process)
         return process

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import attrs
 import pytest
 
 from sptls.config import Config
+from sptls.early_signals import PARENTS_SIGNALS, held_back
 from sptls.workers.child import _Lines
 from sptls.workers.frames import Frames, framed
 from sptls.workers.messages import Begin, Leaving, Message, Serve, Serving, decode, encode
@@ -44,12 +46,17 @@ class Child:
         for message in messages:
             os.write(self.to_worker, framed(encode(message)))
 
-    def wait_for(self, message: Message) -> None:
+    def wait_for(self, message: Message, *meanwhile: signal.Signals) -> None:
         """
-        Read until *message* was said.
+        Read until *message* was said; send it the signals *meanwhile*, again and again.
         """
+        until = time.monotonic() + SECONDS
         while message not in self.heard:
-            assert select.select([self.from_worker], [], [], SECONDS)[0]
+            assert time.monotonic() < until
+            for number in meanwhile:
+                os.kill(self.pid, number)
+            if not select.select([self.from_worker], [], [], 0.001 if meanwhile else SECONDS)[0]:
+                continue
             data = os.read(self.from_worker, 65536)
             assert data, self.heard
             self.heard += map(decode, self.frames.feed(data))
@@ -73,9 +80,10 @@ def child() -> Iterator[Child]:
     turns = descriptor_for_turns()
     actions = [(os.POSIX_SPAWN_DUP2, ours, 100 + at) for at, ours in enumerate((read, write, turns))]
     actions += [(os.POSIX_SPAWN_DUP2, 100 + at, 3 + at) for at in range(3)]
-    pid = os.posix_spawn(
-        sys.executable, [sys.executable, "-P", "-m", MODULE, "1", "0", "0"], os.environ, file_actions=actions
-    )
+    with held_back(PARENTS_SIGNALS):
+        pid = os.posix_spawn(
+            sys.executable, [sys.executable, "-P", "-m", MODULE, "1", "0", "0", "-1"], os.environ, file_actions=actions
+        )
     for ours in (read, write, turns):
         os.close(ours)
     running = Child(pid, to_worker, from_worker)
@@ -92,6 +100,17 @@ def test_worker_ends_with_its_parent_and_at_no_signal_of_a_terminal(child: Child
     child.wait_for(Serving())
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         os.kill(child.pid, number)
+    os.close(child.to_worker)
+    child.to_worker = -1
+    assert 0 == child.status()
+
+
+def test_worker_lives_through_its_parents_signals_from_its_first_moment(child: Child, tmp_path: Path) -> None:
+    """
+    Python has not even begun when the first come.
+    """
+    child.tell(Begin(Config((), state_dir=tmp_path)), Serve())
+    child.wait_for(Serving(), *PARENTS_SIGNALS)
     os.close(child.to_worker)
     child.to_worker = -1
     assert 0 == child.status()

@@ -4,6 +4,7 @@ All workers as the other parts see them: who is started, told and killed, and wh
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from sptls.startup import Bound
 from sptls.tls.contexts import ContextCache
 from sptls.tls.served import ServedCertificates
 from sptls.workers.crew import ANSWER_SECONDS, END_SECONDS, Crew
-from sptls.workers.descriptors import FIRST_SOCKET
+from sptls.workers.descriptors import COUNTS, FIRST_SOCKET
 from sptls.workers.messages import (
     Alive,
     Answer,
@@ -49,7 +50,7 @@ from sptls.workers.messages import (
     Serving,
     Wanted,
 )
-from sptls.workers.process import LOOK_SECONDS
+from sptls.workers.silence import LOOK_SECONDS, Pulse
 from tests.certs.stored import bundle_for, outcome
 from tests.proxy.wire import logged
 from tests.workers.examples import CHALLENGE, NAME, Posed
@@ -161,16 +162,37 @@ def test_workers_are_told_everything_and_then_to_serve(scene: Scene) -> None:
     scene.served.replace(NAME, BUNDLE)
     scene.served.fail(OTHER, until)
     listening = scene.listen()
-    for told in scene.heard():
+    for told, connections in zip(scene.heard(), (5, 4), strict=True):
         begin, *rest = told
         assert isinstance(begin, Begin)
-        assert 5 == begin.config.limits.connections
+        assert connections == begin.config.limits.connections
         assert [Answers((Answer(NAME, BUNDLE), Answer(OTHER, None, until))), Serve()] == rest
     one, other = scene.reactor.processes
     one.say(Serving())
     assert (False, True) == (listening.called, scene.crew.is_serving)
     other.say(Serving())
     assert listening.called
+
+
+def test_workers_count_addresses_together_where_they_are_limited(scene: Scene) -> None:
+    """
+    Each in a slab of its own; without a limit there is no such memory.
+    """
+    scene.serving()
+    assert [COUNTS in process.descriptors for process in scene.reactor.processes] == [False] * 2
+    limited = attrs.evolve(scene.config, limits=LimitsConfig(connections_per_address=1))
+    other = Scene(limited)
+    other.serving()
+    (one, _), (memory, same) = zip(*map(_slab_of, other.reactor.processes), strict=True)
+    assert ("0", memory) == (one, same)
+    assert memory in {int(name) for name in os.listdir("/proc/self/fd")}
+    outcome(other.ending.aclose())
+    assert memory not in {int(name) for name in os.listdir("/proc/self/fd")}
+    other.bound.close()
+
+
+def _slab_of(process: PlayedProcess) -> tuple[str, int]:
+    return process.args[-1], process.descriptors[COUNTS]
 
 
 def test_worker_gets_its_sockets(scene: Scene) -> None:
@@ -267,7 +289,9 @@ def test_worker_that_does_not_answer_is_replaced(scene: Scene) -> None:
     one, other = scene.serving()
     answering = scene.crew.responders[0].start_responding("click.example.com", Posed(), Posed())
     one.say(Done(1))
-    scene.reactor.advance(ANSWER_SECONDS)
+    for _ in range(int(ANSWER_SECONDS / LOOK_SECONDS)):
+        scene.reactor.advance(LOOK_SECONDS)
+        other.say(Alive())
     assert (True, True, False) == (answering.called, other.has_ended, one.has_ended)
     scene.reactor.advance(0)
     assert 3 == len(scene.reactor.processes)
@@ -400,16 +424,76 @@ def test_system_that_starts_no_process_is_asked_again(scene: Scene) -> None:
     assert 2 == len(scene.reactor.processes)
 
 
-def test_worker_that_is_hung_is_killed_and_replaced(scene: Scene) -> None:
+def test_worker_that_is_hung_is_killed_and_replaced(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    After half a minute without a word.
+    Within four seconds; its successor has the same sockets, and who waits in their queues.
     """
+    monkeypatch.setattr("sptls.workers.process.pulse_of", lambda _: Pulse("T", 1, 1, 1))
     one, other = scene.serving()
     for _ in range(4):
         other.say(Alive())
         scene.reactor.advance(LOOK_SECONDS)
     scene.reactor.advance(0)
     assert (True, False, 3) == (one.has_ended, other.has_ended, len(scene.reactor.processes))
+    successor = scene.reactor.processes[2]
+    assert [one.descriptors[FIRST_SOCKET + at] for at in range(2)] == [
+        successor.descriptors[FIRST_SOCKET + at] for at in range(2)
+    ]
+
+
+def test_starved_worker_that_does_not_answer_is_left_alone(scene: Scene) -> None:
+    """
+    It will do what it was asked when it gets to run; an order does not wait for it either.
+    """
+    one, other = scene.serving()
+    answering = scene.crew.responders[0].start_responding("click.example.com", Posed(), Posed())
+    one.say(Done(1))
+    for _ in range(10):
+        one.say(Alive())
+        scene.reactor.advance(LOOK_SECONDS)
+    assert (True, False) == (answering.called, other.has_ended)
+
+
+def test_worker_that_the_system_does_not_end_does_not_keep_the_daemon(scene: Scene) -> None:
+    """
+    It waits for a disk: it is killed, and left to the system.
+    """
+    one, other = scene.serving()
+    other.is_stuck = True
+    draining = Deferred.fromCoroutine(scene.crew.drain())
+    one.end()
+    scene.reactor.advance(END_SECONDS)
+    assert (["KILL"], False) == (other.signals, draining.called)
+    scene.reactor.advance(1)
+    assert draining.called
+    scene.crew._processes.clear()  # the system has come to it
+
+
+def test_wishes_are_told_again(scene: Scene) -> None:
+    """
+    To a renewer that had not begun, or that comes in the place of another; but not what has an answer by now.
+    """
+    one, _ = scene.serving()
+    one.say(Wanted((NAME, OTHER)))
+    scene.crew.want_again()
+    assert [NAME, OTHER] * 2 == scene.renewer.wanted
+    scene.served.replace(NAME, BUNDLE)
+    scene.serve_new()
+    assert [OTHER] == scene.renewer.wanted[4:]
+
+
+def test_wish_that_fails_at_once_is_answered(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    While it is told again.
+    """
+    one, _ = scene.serving()
+    one.say(Wanted((NAME, OTHER)))
+    monkeypatch.setattr(Renewer, "want", lambda _, name: scene.served.fail(name, wall_time()))
+    scene.crew.want_again()
+    scene.reactor.advance(0)
+    monkeypatch.undo()
+    scene.crew.want_again()
+    assert [NAME, OTHER] == scene.renewer.wanted
 
 
 def test_new_certificates_wait_for_room(scene: Scene) -> None:

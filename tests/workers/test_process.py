@@ -4,13 +4,16 @@ One worker process as its parent sees it: what it is started with, when it is gi
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 from contextlib import closing
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 
+from sptls.early_signals import PARENTS_SIGNALS
 from sptls.ops.traffic import Traffic
 from sptls.workers.descriptors import FIRST_SOCKET, FROM_WORKER, LOG_TURN, TO_WORKER
 from sptls.workers.messages import (
@@ -28,6 +31,7 @@ from sptls.workers.messages import (
     encode,
 )
 from sptls.workers.process import MODULE, WorkerProcess
+from sptls.workers.silence import Pulse
 from tests.doubles import InlineReactor
 from tests.proxy.wire import logged
 from tests.workers.examples import CHALLENGE, NAME
@@ -53,7 +57,7 @@ def test_worker_gets_its_sockets_and_two_pipes() -> None:
     with closing(socket.socket()) as one, closing(socket.socket()) as other:
         WorkerProcess.spawn(reactor, 1, (one,), (other,), 9, lambda *_: None)
         (played,) = reactor.processes
-        assert [sys.executable, "-P", "-m", MODULE, "1", "1", "1"] == played.args
+        assert [sys.executable, "-P", "-m", MODULE, "1", "1", "1", "-1"] == played.args
         assert {
             1: 1,
             2: "r",
@@ -63,6 +67,22 @@ def test_worker_gets_its_sockets_and_two_pipes() -> None:
             FIRST_SOCKET: one.fileno(),
             FIRST_SOCKET + 1: other.fileno(),
         } == {number: what for number, what in played.descriptors.items() if number}
+
+
+def test_worker_begins_with_its_parents_signals_held_back() -> None:
+    """
+    It can't be ended by them before it has said that it ignores them; here they mean what they did.
+    """
+    seen = []
+
+    class Reactor(PlayedReactor):
+        def spawnProcess(self, *given: Any, **more: Any) -> Any:  # noqa: N802 - Twisted's name
+            seen.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+            return super().spawnProcess(*given, **more)
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    WorkerProcess.spawn(Reactor(), 1, (), (), 9, lambda *_: None)
+    assert ([before | {*PARENTS_SIGNALS}], before) == (seen, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
 
 def test_what_it_says_of_itself_is_known_and_the_rest_told() -> None:
@@ -75,7 +95,12 @@ def test_what_it_says_of_itself_is_known_and_the_rest_told() -> None:
     played.say(Serving(), Counted(Traffic(4)), Alive(), Wanted((NAME,)))
     reactor.advance(2)
     assert ("starting", False, 0.0) == before
-    assert ("serving", 2.0, Traffic(4), 1000) == (process.state, process.served_seconds, process.traffic, process.pid)
+    assert ("serving", 2.0, Traffic(4), played.pid) == (
+        process.state,
+        process.served_seconds,
+        process.traffic,
+        process.pid,
+    )
     assert [Alive(), Wanted((NAME,))] == told
 
 
@@ -133,24 +158,65 @@ def test_reason_is_its_own_or_the_systems(said: list[Message], number: int | Non
     assert reason == process.reason
 
 
-def test_one_that_says_nothing_any_more_is_killed() -> None:
+def test_one_that_says_nothing_any_more_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    After some looks, since a machine that was suspended for an hour has hung nobody.
+    When its pulse says that it is hung. Looks are counted: a machine that was suspended for an hour has hung nobody.
     """
+    asked: list[int] = []
+
+    def stopped(pid: int) -> Pulse:
+        asked.append(pid)
+        return Pulse("T", 1, 1, 1)
+
+    monkeypatch.setattr("sptls.workers.process.pulse_of", stopped)
     _, process, played = started()
+    played.say(Serving())
     for _ in range(3):
         process.look()
     played.say(Alive())
     for _ in range(3):
         process.look()
-    assert [] == played.signals
+    assert ([], [played.pid] * 4, True) == (played.signals, asked, process.is_silent)
     with logged() as events:
         process.look()
-    assert (["KILL"], "it says nothing any more") == (played.signals, process.reason)
-    assert [("error", "worker 3 is killed: it says nothing any more")] == events
+    assert (["KILL"], "it says nothing any more: it was stopped (SIGSTOP, or a debugger)") == (
+        played.signals,
+        process.reason,
+    )
+    assert [("error", f"worker 3 is killed: {process.reason}")] == events
     process.give_up("twice is once")
     process.kill()
     assert ["KILL"] == played.signals
+
+
+def test_one_that_does_not_serve_yet_is_given_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Half a minute to its first word, and nobody asks for its pulse.
+    """
+    monkeypatch.setattr("sptls.workers.process.pulse_of", lambda _: Pulse("D", 1, 1, 1))
+    _, process, played = started()
+    for _ in range(30):
+        process.look()
+    assert [] == played.signals
+    process.look()
+    assert (["KILL"], "it says nothing any more") == (played.signals, process.reason)
+    process.look()
+
+
+def test_one_that_the_system_does_not_end_has_lost_its_place() -> None:
+    """
+    It was killed, but it waits for a disk: nobody waits for what it was asked, and its successor may have its sockets.
+    """
+    _, process, played = started()
+    played.say(Serving())
+    played.is_stuck = True
+    gone = Deferred.fromCoroutine(process.when_gone())
+    asked = process.ask(lambda turn: Open(turn, CHALLENGE))
+    process.give_up("it is hung")
+    assert (["KILL"], True, "", False) == (played.signals, gone.called, asked.result, process.has_ended)
+    assert ("killed", True, False) == (process.state, process.is_gone, process.is_serving)
+    played.end(number=9)
+    assert ("ended", "it is hung") == (process.state, process.reason)
 
 
 def test_one_that_takes_nothing_any_more_is_killed() -> None:
@@ -163,7 +229,7 @@ def test_one_that_takes_nothing_any_more_is_killed() -> None:
     played.pipe.producer.resumeProducing()
     process.look()
     played.pipe.producer.pauseProducing()
-    for _ in range(4):
+    for _ in range(31):
         assert [] == played.signals
         played.say(Alive())
         process.look()
@@ -175,7 +241,7 @@ def test_one_that_does_not_come_to_serve_is_killed() -> None:
     Though it lives; the start of the daemon waits for it.
     """
     _, process, played = started()
-    for _ in range(13):
+    for _ in range(121):
         assert [] == played.signals
         played.say(Alive())
         process.look()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sptls.config import AcmeConfig, Config, DeployConfig, DomainConfig, LimitsConfig, NotifyConfig
 from sptls.names import HostName
-from sptls.workers.sharing import for_worker, share
+from sptls.workers.sharing import for_worker, share, share_of
 
 
 def test_each_gets_one_socket_for_each_address() -> None:
@@ -42,7 +42,7 @@ def test_every_socket_has_somebody_and_everybody_every_address(addresses: list[s
 
 def test_worker_knows_its_share_of_the_limits_and_no_secret() -> None:
     """
-    What is for all is divided, rounded up; CAs, copies and warnings are the parent's.
+    What is for all is divided; CAs, copies and warnings are the parent's.
     """
     config = Config(
         (DomainConfig(HostName("a.example")),),
@@ -53,6 +53,26 @@ def test_worker_knows_its_share_of_the_limits_and_no_secret() -> None:
         notify=NotifyConfig(webhook="https://hook.example/token"),
         workers=3,
     )
-    told = for_worker(config, 3)
-    limits = LimitsConfig(connections=4, upstream_connections=1, upstream_waiting=0)
-    assert Config(config.domains, limits=limits, workers=3) == told
+    for index, connections in enumerate((4, 3, 3)):
+        limits = LimitsConfig(connections=connections, upstream_connections=1, upstream_waiting=0)
+        assert Config(config.domains, limits=limits, workers=3) == for_worker(config, index, 3)
+
+
+@given(limit=st.integers(0, 10_000), count=st.integers(1, 256))
+def test_shares_add_up_to_the_limit(limit: int, count: int) -> None:
+    """
+    None is more than one above another.
+    """
+    shares = [share_of(limit, index, count) for index in range(count)]
+    assert (limit, True) == (sum(shares), max(shares) - min(shares) <= 1)
+
+
+def test_each_has_a_connection_to_serve() -> None:
+    """
+    Where there are more workers than connections allowed; nobody need be able to wait.
+    """
+    limits = LimitsConfig(connections=1, upstream_connections=2, upstream_waiting=1)
+    told = [for_worker(Config((), limits=limits), index, 3).limits for index in range(3)]
+    assert [(1, 1, 1), (1, 1, 0), (1, 1, 0)] == [
+        (each.connections, each.upstream_connections, each.upstream_waiting) for each in told
+    ]
