@@ -1,5 +1,5 @@
 """
-How a peer's address reads, and which networks it is in.
+How addresses and ports read, and which networks an address is in.
 
 The one place that knows of IPv4 addresses mapped into IPv6 (RFC 4291 §2.5.5.2): those of clients of a socket for both.
 """
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# The highest port of TCP: 16 bits (RFC 9293 §3.1).
+HIGHEST_PORT: Final = 65535
+
 _MAPPED_IPV4: Final = "::ffff:"
 # The load balancers of a network are few, and come again with every connection.
 _KEPT_ANSWERS: Final = 1024
@@ -26,6 +29,19 @@ def plain_host(host: str) -> str:
     if host.startswith(_MAPPED_IPV4) and "." in host:
         return host[len(_MAPPED_IPV4) :]
     return host
+
+
+def is_address(text: str) -> bool:
+    """
+    Tell whether *text* is an IP address, also one with a zone, and not a host's name.
+    """
+    if ":" not in text and not text[-1:].isdigit():  # a tenth of the time of asking, for 100,000 names
+        return False
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def ip_address(text: str) -> str | None:

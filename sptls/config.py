@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
+from sptls.addresses import HIGHEST_PORT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -37,7 +39,6 @@ LogFormat = Literal["combined", "json"]
 Workers = int | Literal["auto"]
 
 _ADDRESS: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<v4>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
-_HIGHEST_PORT: Final = 65535
 
 # More than anyone writes by hand, and 500,000 names of 32 bytes in a domains file; not the wrong file, or /dev/zero.
 FILE_BYTES: Final = 16 * 1024 * 1024
@@ -67,7 +68,7 @@ class Address:
         """
         match = _ADDRESS.fullmatch(text)
         try:
-            if match and int(match["port"]) <= _HIGHEST_PORT:
+            if match and int(match["port"]) <= HIGHEST_PORT:
                 host = str(ipaddress.IPv6Address(match["v6"]) if match["v6"] else match["v4"])
                 return cls(host and str(ipaddress.ip_address(host)), int(match["port"]))
         except ValueError:  # ipaddress says less than the sentence below
@@ -207,8 +208,10 @@ class LimitsConfig:
 
     # The service refuses links over 4,096 bytes; mail clients' cookies and agent strings fit four times over.
     head_bytes: int = 32768
-    # Twice what the service accepts, nginx's own default.
-    target_bytes: int = 8192
+    # Twice what the service accepts; with the longest method and the version it is a line of 8,190 bytes (below).
+    target_bytes: int = 8148
+    # One line; nginx (`large_client_header_buffers`) and Apache (LimitRequestFieldSize) refuse longer ones by default.
+    field_bytes: int = 8190
     # Opens and clicks have no body; one-click unsubscribe posts one line. The service judges it, not we.
     body_bytes: int = 0
     # 10,000 at 23 KB each is 230 MB; file descriptors are raised to fit at start.
@@ -243,6 +246,7 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "limits.head_bytes": (1024, 1024 * 1024),
     # 256 bytes do not hold a tracking link; the target is a part of the head.
     "limits.target_bytes": (256, 1024 * 1024),
+    "limits.field_bytes": (256, 1024 * 1024),
     "limits.body_bytes": (0, 2**50),
     # Linux's own ceiling for the files of a process (fs.nr_open) is 1,048,576.
     "limits.connections": (1, 1_000_000),

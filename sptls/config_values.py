@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
+from sptls.addresses import HIGHEST_PORT
 from sptls.config import DEFAULT_PORTS, DIRECTORIES, INTERNAL_DIRECTORY, UNLIMITED, Address, PassthroughConfig, Rate
 from sptls.config_file import did_you_mean, shown
 from sptls.names import HostName
@@ -28,7 +29,6 @@ Scheme = Literal["https", "http"]
 _VISIBLE: Final = re.compile(r"[!-~]+")
 _HOST_WORDS: Final = ("preserve", "upstream")
 _HOST_PORT: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]*:[^\[\]]*)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})")
-_HIGHEST_PORT: Final = 65535
 _MAPPED_IPV4: Final = ipaddress.IPv6Network("::ffff:0:0/96")
 _HOST_FIELD: Final = re.compile(r"(?P<host>[^:]+)(?P<port>:[0-9]{1,5})?")
 _DIRECTORY_WORDS: Final = (*DIRECTORIES, INTERNAL_DIRECTORY)
@@ -196,7 +196,7 @@ def passthrough(text: str) -> PassthroughConfig:
     """
     match = _HOST_PORT.fullmatch(text)
     port = int(match["port"]) if match else 0
-    if match is None or not 0 < port <= _HIGHEST_PORT:
+    if match is None or not 0 < port <= HIGHEST_PORT:
         spelled = "'host:port', such as 'mail.example.com:443' or '[2001:db8::1]:443'"
         raise ValueError(f"{shown(text)} is not a server to pass connections to: write {spelled}")
     return PassthroughConfig(_host(match["v6"] or match["host"]), port)

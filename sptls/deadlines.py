@@ -34,6 +34,32 @@ class Expires(Protocol):
         """
 
 
+class Waits:
+    """
+    Something that waits for one thing at a time: it is in one queue at the most, *_deadline*, None for none.
+    """
+
+    __slots__ = ("_deadline",)
+
+    _deadline: DeadlineQueue | None
+
+    def deadline_passed(self) -> None:
+        """
+        Be told that the deadline passed; the queue has let go of it.
+        """
+        raise NotImplementedError
+
+    def _wait_in(self, queue: DeadlineQueue | None) -> None:
+        """
+        Wait anew in *queue*, and in no other one; None: for nothing.
+        """
+        if self._deadline is not None and self._deadline is not queue:
+            self._deadline.clear(self)
+        if queue is not None:
+            queue.set(self)
+        self._deadline = queue
+
+
 class DeadlineQueue:
     """
     The members that wait for one kind of thing, each at most *seconds* from when it was last set.

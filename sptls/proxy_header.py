@@ -17,6 +17,8 @@ from typing import Final
 
 import attrs
 
+from sptls.addresses import HIGHEST_PORT
+
 # §2.1: the longest line there can be, its CR LF included. The shortest is "PROXY UNKNOWN\r\n".
 _MAX_LINE_BYTES: Final = 107
 _MIN_LINE_BYTES: Final = 15
@@ -24,7 +26,6 @@ _LINE_START: Final = b"PROXY "
 # An IPv6 address is of hexadecimal digits, colons, and dots; a zone ("%eth0") is of no use to anybody else.
 _LINE: Final = re.compile(rb"PROXY (?P<family>TCP[46]) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+) ([0-9]{1,5}) ([0-9]{1,5})\r\n")
 _UNKNOWN: Final = re.compile(rb"PROXY UNKNOWN( [^\r\n]*)?\r\n")
-_HIGHEST_PORT: Final = 65535
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _PREFIX_BYTES: Final = 16
@@ -161,6 +162,6 @@ def _line(data: bytes) -> ProxyHeader | NeedMore | NoHeader:
         source, destination = (_text(parse_host(host)) for host in hosts)
     except ValueError:
         return NoHeader("an address that is none")
-    if len(ports) < 2 or max(ports) > _HIGHEST_PORT:
+    if len(ports) < 2 or max(ports) > HIGHEST_PORT:
         return NoHeader("a port that is none")
     return ProxyHeader(end, (source, ports[0]), (destination, ports[1]))

@@ -49,6 +49,7 @@ FULL = """
     [limits]
     head_bytes = 2048
     target_bytes = 1024
+    field_bytes = 1500
     body_bytes = 1
     connections = 2
     connections_per_address = 9

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sptls.addresses import Networks, ip_address, plain_host
+from sptls.addresses import Networks, ip_address, is_address, plain_host
 
 PRIVATE = Networks([ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")])
 
@@ -48,6 +48,27 @@ def test_an_address_has_one_spelling(text: str, address: str | None) -> None:
     What is none is None.
     """
     assert address == ip_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("192.0.2.1", True),
+        ("2001:db8::1", True),
+        ("fe80::1%eth0", True),
+        ("::", True),
+        ("192.0.2.256", False),
+        ("a.example", False),
+        ("a1", False),
+        ("a:b", False),
+        ("", False),
+    ],
+)
+def test_an_address_is_told_from_a_name(text: str, expected: bool) -> None:
+    """
+    With a zone too: it is no name either.
+    """
+    assert expected == is_address(text)
 
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "10.255.255.255", "::ffff:10.0.0.1", "fd12::1", "fd12::1%eth0"])

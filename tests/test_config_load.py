@@ -116,7 +116,7 @@ def test_every_key_reaches_the_configuration() -> None:
             addresses=("192.0.2.1", "2001:db8::1"),
         ),
         handshake=HandshakeConfig(5),
-        limits=LimitsConfig(2048, 1024, 1, 2, 9, 10, 3, 4, 5, 11, 12, 6, 7, 8),
+        limits=LimitsConfig(2048, 1024, 1500, 1, 2, 9, 10, 3, 4, 5, 11, 12, 6, 7, 8),
         log=LogConfig("/etc/sptls/access", "json"),
         deploy=DeployConfig(BASE / "deploy", None, ("/usr/bin/ok-reload", "--now"), 8),
         notify=NotifyConfig(("/usr/bin/ok-mail", "root"), "https://hook.example/token", 9),
@@ -587,3 +587,17 @@ def test_a_renewal_daemon_without_anything_to_renew_is_refused() -> None:
     assert ["domains: none has its certificate ordered here: nothing to renew with --renew-only"] == faults(
         text, renew_only=True
     )
+
+
+def test_ranges_are_checked_in_tables_of_the_wrong_kind_too() -> None:
+    """
+    ``[[limits]]`` for ``[limits]``, ``[domains]`` for ``[[domains]]``: all faults are told at once.
+    """
+    text = "[[limits]]\nconnections = 0\n[domains]\nname = 'a.example'\nhsts_seconds = -1\n"
+    told = [fault.partition(": must be from")[0] for fault in faults(f"{text}[acme]\nagree_to_terms = true")]
+    assert [
+        "domains: expected an array, not a table",
+        "limits: expected a table, not an array",
+        "limits.connections",
+        "domains[0].hsts_seconds",
+    ] == told

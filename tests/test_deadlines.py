@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 
-from sptls.deadlines import DeadlineQueue, Deadlines
+from sptls.deadlines import DeadlineQueue, Deadlines, Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -227,6 +227,47 @@ def test_deadlines_pass_also_where_every_turn_is_late(clock: Clock, deadlines: D
     for _ in range(4):
         stand_still(clock, 1)
     assert 1 == len(member.passed_at)
+
+
+class Waiter(Waits):
+    """
+    Waits for one thing at a time.
+    """
+
+    def __init__(self) -> None:
+        self._deadline = None
+
+    def wait_in(self, *queues: DeadlineQueue | None) -> None:
+        """
+        Wait in one after the other.
+        """
+        for queue in queues:
+            self._wait_in(queue)
+
+
+def test_one_that_waits_is_in_one_queue_at_the_most(clock: Clock) -> None:
+    """
+    To wait for the next thing ends the wait for the one before; set anew in the same queue it stays there once.
+    """
+    one, other, waiter = DeadlineQueue(clock, 1.0), DeadlineQueue(clock, 2.0), Waiter()
+    seen = []
+    for queue in (one, one, other, None, None):
+        waiter.wait_in(queue)
+        seen.append((len(one), len(other)))
+    assert [(1, 0), (1, 0), (0, 1), (0, 0), (0, 0)] == seen
+
+
+def test_what_waits_says_itself_what_becomes_of_it(clock: Clock) -> None:
+    """
+    A deadline that nobody acts on is a fault, which the log tells.
+    """
+    queue, waiter = DeadlineQueue(clock, 1.0), Waiter()
+    waiter.wait_in(queue)
+    with capturedLogs() as events:
+        queue.expire(5.0)
+    assert ["a deadline could not be acted on"] == [event["log_format"] for event in events]
+    with pytest.raises(NotImplementedError):
+        waiter.deadline_passed()
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 3), st.booleans()), max_size=30))

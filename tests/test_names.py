@@ -153,6 +153,17 @@ def test_any_bytes_may_be_asked_for(name: bytes) -> None:
         (b"a.b.example.com", None),
         (b"localhost", None),
         (b"", None),
+        (b"xn--a_1.example.com", "wildcard"),
+        (b"1.example.com", "wildcard"),
+        (b"a" * 63 + b".example.com", "wildcard"),
+        (b"a" * 64 + b".example.com", None),
+        (b"*.example.com", None),
+        (b"\x01\n.example.com", None),
+        (b"a\n.example.com", None),
+        (b"a b.example.com", None),
+        (b"a%2e.example.com", None),
+        (b"\xe9.example.com", None),
+        (b"a/b.example.com", None),
     ],
 )
 def test_a_wildcard_covers_one_label_and_comes_after_the_exact_name(name: bytes, expected: str | None) -> None:
@@ -161,6 +172,16 @@ def test_a_wildcard_covers_one_label_and_comes_after_the_exact_name(name: bytes,
     """
     table = NameTable({HostName("*.example.com"): "wildcard", HostName("www.example.com"): "exact"})
     assert expected == table.get(name)
+
+
+def test_a_name_of_its_own_is_not_a_wildcards() -> None:
+    """
+    What is in the table under exactly this name, a wildcard too; and no client gets anything by spelling one out.
+    """
+    table = NameTable({HostName("*.example.com"): "wildcard", HostName("www.example.com"): "exact"})
+    asked = ["*.example.com", "www.example.com", "a.example.com", "*.example.org"]
+    assert ["wildcard", "exact", None, None] == [table.own(HostName(name)) for name in asked]
+    assert table.get(b"*.example.com") is None
 
 
 def test_a_table_without_wildcards_has_no_value_for_a_name_below_another() -> None:

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import connectionDone
 from zope.interface import implementer
 
+from sptls.deadlines import Waits
 from sptls.proxy_header import NeedMore, ProxyHeader, parse
 
 if TYPE_CHECKING:
@@ -23,14 +24,13 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import ITransport
     from twisted.python.failure import Failure
 
-    from sptls.deadlines import DeadlineQueue
     from sptls.proxy.gateway import Gateway
     from sptls.proxy.http1 import Http1
     from sptls.proxy.stream import StreamTransport
 
 
 @implementer(IProtocol, IHalfCloseableProtocol)
-class Announced:
+class Announced(Waits):
     """
     Waits for the header, and then passes everything on to what *make* makes, which has the announced client for a peer.
 
@@ -38,7 +38,7 @@ class Announced:
     stay. *left* is called if the peer is gone before.
     """
 
-    __slots__ = ("_buffer", "_connection", "_deadline", "_gateway", "_left", "_make", "_transport")
+    __slots__ = ("_buffer", "_connection", "_gateway", "_left", "_make", "_transport")
 
     _transport: StreamTransport
 
@@ -46,7 +46,7 @@ class Announced:
         self._gateway, self._make, self._left = gateway, make, left
         self._buffer = b""
         self._connection: Http1 | None = None
-        self._deadline: DeadlineQueue | None = None
+        self._deadline = None
 
     def makeConnection(self, transport: ITransport) -> None:
         """
@@ -144,10 +144,3 @@ class Announced:
     def _fail(self) -> None:
         self._gateway.counters.proxy_header_failures += 1
         self.abort()
-
-    def _wait_in(self, queue: DeadlineQueue | None) -> None:
-        if self._deadline is not None and self._deadline is not queue:
-            self._deadline.clear(self)
-        if queue is not None:
-            queue.set(self)
-        self._deadline = queue

@@ -1,7 +1,8 @@
 """
 HTTP/1 bodies: how long one is, and the chunked coding (RFC 9112 §6, §7).
 
-Strict: whatever could be read in two ways breaks the connection. Chunk extensions and trailers are read and dropped.
+Strict: whatever could be read in two ways breaks the connection. Chunk extensions are read and dropped; what becomes of
+trailers is `trailers`' to say.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from sptls.errors import MalformedBody
+from sptls.proxy.head import MAX_FIELDS
 
 if TYPE_CHECKING:
+    from sptls.proxy.fields import Fields
     from sptls.proxy.head import RequestHead, ResponseHead
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -24,10 +27,10 @@ _MAX_SIZE_DIGITS = 15
 # One chunk-size line with its extensions, or one trailer; nobody uses either beyond a signature's length.
 _MAX_LINE_BYTES = 4096
 # All extensions and trailers of one body: content of one byte in every chunk must not carry kilobytes unseen.
-_MAX_DROPPED_BYTES = 16384
+MAX_TRAILER_BYTES: Final = 16384
 # White space behind the size isn't in RFC 9112, but in the answers of servers that leave room for it.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,%d})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?" % _MAX_SIZE_DIGITS)
-_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00\x0a-\x0d]*")
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\x00\x0a-\x0d]*)")
 
 
 @attrs.frozen
@@ -96,6 +99,13 @@ def chunk(content: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(content), content) if content else b""
 
 
+def last_chunk(trailers: Fields) -> bytes:
+    """
+    Give the end of the chunks, with *trailers*.
+    """
+    return b"0\r\n%b\r\n" % b"".join([b"%b: %b\r\n" % field for field in trailers])
+
+
 class _Part(enum.Enum):
     """
     What the decoder reads next.
@@ -111,17 +121,19 @@ class ChunkedDecoder:
     """
     Takes the chunked coding off a stream, however it is cut into pieces.
 
-    *finished* becomes true with the last chunk and its trailers; *leftover* then has the bytes after them.
+    *finished* becomes true with the last chunk and its *trailers*; *leftover* then has the bytes after them.
     """
 
-    __slots__ = ("_dropped_bytes", "_due_bytes", "_part", "_unread", "finished", "leftover")
+    __slots__ = ("_beside_bytes", "_due_bytes", "_part", "_unread", "finished", "leftover", "trailers")
 
     def __init__(self) -> None:
         self.finished = False
         self.leftover = b""
+        self.trailers: Fields = []
         self._part = _Part.SIZE
         self._due_bytes = 0
-        self._dropped_bytes = 0
+        # What came beside the content and its framing.
+        self._beside_bytes = 0
         # The start of a line whose end hasn't come.
         self._unread = b""
 
@@ -179,20 +191,27 @@ class ChunkedDecoder:
             self._part = _Part.SIZE
         elif not line:
             self.finished = True
-        elif _TRAILER.fullmatch(line):
-            self._drop(len(line))
         else:
+            self._take_trailer(line)
+
+    def _take_trailer(self, line: bytes) -> None:
+        match = _TRAILER.fullmatch(line)
+        if match is None:
             raise MalformedBody("a trailer is no field")
+        self._count(len(line))
+        self.trailers.append((match[1], match[2].strip()))
+        if len(self.trailers) > MAX_FIELDS:
+            raise MalformedBody("too many trailers")
 
     def _take_size(self, line: bytes) -> None:
         match = _SIZE_LINE.fullmatch(line)
         if match is None:
             raise MalformedBody("a chunk has no size")
-        self._drop(len(line) - match.end(1))
+        self._count(len(line) - match.end(1))
         self._due_bytes = int(match[1], 16)
         self._part = _Part.CONTENT if self._due_bytes else _Part.TRAILERS
 
-    def _drop(self, length_bytes: int) -> None:
-        self._dropped_bytes += length_bytes
-        if self._dropped_bytes > _MAX_DROPPED_BYTES:
+    def _count(self, length_bytes: int) -> None:
+        self._beside_bytes += length_bytes
+        if self._beside_bytes > MAX_TRAILER_BYTES:
             raise MalformedBody("too much in chunk extensions and trailers")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from sptls.addresses import plain_host
+from sptls.deadlines import Waits
 from sptls.proxy.forwarded import believed
 from sptls.proxy.headers import for_upstream
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IPushProducer, ITransport
 
     from sptls.addresses import Networks
-    from sptls.deadlines import DeadlineQueue
     from sptls.proxy.gateway import Gateway
     from sptls.proxy.head import RequestHead
     from sptls.proxy.route import Site
@@ -43,26 +43,27 @@ class Leaves(Protocol):
         """
 
 
-class ClientConnection:
+class ClientConnection(Waits):
     """
     What is common to the connections of all clients; *peer* is the address, *tls* whether the bytes were encrypted.
 
     *proxies* are those that are trusted, where *peer* is one of them, else None: then `client_of` knows each request's
     client.
 
-    A subclass is the protocol on top, sets deadlines with `_wait_in` and is told by `deadline_passed`.
+    A subclass is the protocol on top, sets deadlines with `_wait_in` and is told by `deadline_passed`. It knows what it
+    holds (`held_bytes`), and says so with `_weigh` where that may have changed; *holds* is that it may.
     """
 
     __slots__ = (
         "_closing",
         "_covers",
-        "_deadline",
         "_finishing",
         "_linger_left_bytes",
         "_read_closed",
         "_reading",
         "factory",
         "gateway",
+        "holds",
         "peer",
         "proxies",
         "tls",
@@ -77,17 +78,12 @@ class ClientConnection:
         self.peer, self.tls = b"", False
         self.proxies: Networks | None = None
         self._covers: Callable[[bytes], bool] | None = None
-        self._deadline: DeadlineQueue | None = None
+        self._deadline = None
         # *finishing*: close at the next opportunity; *closing*: nothing is written any more.
         self._finishing, self._closing = gateway.finishing, False
         self._reading, self._read_closed = True, False
+        self.holds = False
         self._linger_left_bytes = LINGER_BYTES
-
-    def deadline_passed(self) -> None:
-        """
-        Be told that what was waited for took too long.
-        """
-        raise NotImplementedError
 
     def writeConnectionLost(self) -> None:
         """
@@ -114,10 +110,38 @@ class ClientConnection:
 
     def passed_on(self, request: RequestHead, site: Site) -> tuple[bytes, bytes | None]:
         """
-        Give *request*'s head as *site*'s upstream gets it, and the HSTS value that its answer gets, or None.
+        Give *request*'s head as *site*'s upstream gets it, and the HSTS value that its answer gets.
+
+        None: what the service says; empty: none, as nothing is to be said of it without TLS (RFC 6797 §7.2).
         """
         client, scheme = self.client_of(request)
-        return for_upstream(request, site, client, scheme), site.hsts if scheme == b"https" else None
+        return for_upstream(request, site, client, scheme), _hsts(site, scheme)
+
+    def hsts_for(self, request: RequestHead, site: Site) -> bytes | None:
+        """
+        Give the HSTS value of *site*'s answers to *request*, as `passed_on` does.
+        """
+        return _hsts(site, self.client_of(request)[1])
+
+    @property
+    def held_bytes(self) -> int:
+        """
+        Tell how much is in memory for the client, or from it.
+        """
+        raise NotImplementedError
+
+    @property
+    def taken_bytes(self) -> int:
+        """
+        Tell how much the client has taken; nothing, as far as is known without TLS: such clients are proxies, mostly.
+        """
+        return cast("TlsTransport", self.transport).taken_bytes if self.tls else 0
+
+    def let_go(self) -> None:
+        """
+        End: too much is held for clients that are slow.
+        """
+        self.abort()
 
     def abort(self) -> None:
         """
@@ -156,6 +180,27 @@ class ClientConnection:
         proxies = self.gateway.trusted_proxies
         self.proxies = proxies if proxies is not None and host in proxies else None
 
+    def _weigh(self) -> None:
+        """
+        Bring the account in line with what is held; asked for only where that may be something, or was.
+        """
+        held_bytes = self.held_bytes
+        if held_bytes or self.holds:
+            self.holds = held_bytes > 0
+            self.gateway.held.note(self, held_bytes)
+
+    def _is_lost(self) -> None:
+        """
+        Let go of everything that is not an exchange's.
+        """
+        self._closing = True
+        self._wait_in(None)
+        if self.holds:
+            self.holds = False
+            self.gateway.held.forget(self)
+        if self.factory is not None:
+            self.factory.left()
+
     def _throw_away(self, data: bytes) -> None:
         """
         Drop what came after the end, within bounds.
@@ -179,6 +224,7 @@ class ClientConnection:
         else:
             self.transport.loseWriteConnection()
             self._read(True)
+        self._weigh()
 
     def _read(self, reading: bool) -> None:
         if reading is not self._reading:
@@ -188,9 +234,6 @@ class ClientConnection:
             else:
                 self.transport.pauseProducing()
 
-    def _wait_in(self, queue: DeadlineQueue | None) -> None:
-        if self._deadline is not None and self._deadline is not queue:
-            self._deadline.clear(self)
-        if queue is not None:
-            queue.set(self)
-        self._deadline = queue
+
+def _hsts(site: Site, scheme: bytes) -> bytes | None:
+    return site.hsts if site.hsts is None or scheme == b"https" else b""

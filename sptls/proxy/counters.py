@@ -11,6 +11,9 @@ import attrs
 class Counters:
     """
     Totals since the start; *answers* are by the first digit of the status (index 4: 4xx, 499 included).
+
+    *slow_readers* lost their answers to others who waited for the upstream, *held_too_much* their connections, or their
+    requests, when too much was held for those who are slow.
     """
 
     connections: int = 0
@@ -23,3 +26,5 @@ class Counters:
     upstream_retries: int = 0
     proxy_header_failures: int = 0
     over_address_limit: int = 0
+    slow_readers: int = 0
+    held_too_much: int = 0

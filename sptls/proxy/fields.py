@@ -6,6 +6,8 @@ Internal to `head`: a broken head is a `HeadError` exception in here, and become
 
 from __future__ import annotations
 
+from typing import Final
+
 Fields = list[tuple[bytes, bytes]]
 Seen = dict[bytes, list[bytes]]
 
@@ -15,6 +17,21 @@ DIGITS = b"0123456789"
 TOKEN = LETTERS + DIGITS + b"!#$%&'*+-.^_`|~"
 # Everything but line ends, and NUL, VT and FF, which other readers take for an end or for a space.
 NO_END = bytes(byte for byte in range(0x100) if byte not in b"\r\n\0\v\f")
+# What a request may say once only, beside Host and what frames it: of two, the service might go by either. nginx
+# refuses a second one, equal or not (1.22's `ngx_http_process_unique_header_line`), and takes all others again and
+# again.
+ONCE: Final = frozenset(
+    {
+        b"authorization",
+        b"content-range",
+        b"expect",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+    }
+)
 # 19 digits hold every length there is (2**63 has 19); more are an attack on somebody's integers.
 _MAX_LENGTH_DIGITS = 19
 
@@ -29,9 +46,9 @@ class HeadError(Exception):
         self.status, self.reason = status, reason
 
 
-def read_fields(head: bytes, lines: list[bytes], framing: frozenset[bytes]) -> tuple[Fields, Seen]:
+def read_fields(head: bytes, lines: list[bytes], noted: frozenset[bytes]) -> tuple[Fields, Seen]:
     """
-    Give the fields of *head*, cut into *lines*, and the values of those in *framing* by lower-case name.
+    Give the fields of *head*, cut into *lines*, and the values of those in *noted* by lower-case name.
 
     Controls in values stay, but for NUL, CR, LF, VT and FF (RFC 9110 §5.5 allows it; nginx and h11 do so): analytics
     scripts write them into cookies.
@@ -51,12 +68,24 @@ def read_fields(head: bytes, lines: list[bytes], framing: frozenset[bytes]) -> t
         fields.append((name, value))
         name = name.lower()
         names.append(name)
-        if name in framing:
-            seen.setdefault(name, []).append(value)
+        if name in noted:
+            if name in seen:
+                check_repeatable(name)
+                seen[name].append(value)
+            else:
+                seen[name] = [value]
     # Also where a line starts with a space (obs-fold, RFC 9112 §5.2) or has one before the colon (§5.1).
     if b"".join(names).translate(None, TOKEN):
         raise HeadError(400, "a field name isn't a token")
     return fields, seen
+
+
+def check_repeatable(name: bytes) -> None:
+    """
+    Refuse a second field called *name* (in lower case) where there may be one.
+    """
+    if name in ONCE:
+        raise HeadError(400, "a field that may be there once is there twice")
 
 
 def read_content_length(lengths: list[bytes]) -> int:

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from sptls.proxy.headers import http_date
+from sptls.proxy.held_content import HeldContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,9 @@ WRITE_SECONDS: Final = 120.0
 # How long, while finishing, a client that has just connected may take for its request, which is on its way: a round
 # trip, and a lost segment. Connections opened ahead, for nothing, delay the end by this.
 FIRST_SECONDS: Final = 2.0
+# How long what is due to a client may wait for an answer that is expected, so that both are one packet: for an upstream
+# in the same region it is enough, and TCP delays its acknowledgements by more; see `http2` for what waits.
+SHORTLY_SECONDS: Final = 0.025
 # How long a client may read an early answer while it still sends. nginx: 5 s of silence, 30 s in all.
 LINGER_SECONDS: Final = 10.0
 
@@ -91,7 +95,7 @@ class Gateway:
     *tokens* maps open http-01 tokens to key authorizations; *now* gives wall-clock epoch seconds. *has_certificate*
     tells whether a host has a valid certificate in what is served; *https_port* is where it is served. Peers in
     *trusted_proxies* are believed what they say of the client, those in *proxy_protocol* send a PROXY header first;
-    both may be replaced at any time.
+    both may be replaced at any time. *held* is the account of what is held for clients.
     """
 
     __slots__ = (
@@ -99,7 +103,9 @@ class Gateway:
         "_date",
         "_date_second",
         "_drained",
+        "_shortly",
         "_soon",
+        "_sooner",
         "access_log",
         "body",
         "connections",
@@ -108,6 +114,7 @@ class Gateway:
         "first",
         "has_certificate",
         "head",
+        "held",
         "https_port",
         "idle",
         "limits",
@@ -144,6 +151,7 @@ class Gateway:
         self.body, self.write = deadlines.queue(BODY_SECONDS), deadlines.queue(WRITE_SECONDS)
         self.first, self.linger = deadlines.queue(FIRST_SECONDS), deadlines.queue(LINGER_SECONDS)
         self.now, self.seconds = now, clock.seconds
+        self.held = HeldContent(clock.callLater, clock.seconds, counters)
         self.connections: set[Finishes] = set()
         self.finishing = False
         self.trusted_proxies: Networks | None = None
@@ -151,6 +159,9 @@ class Gateway:
         self._drained: Deferred[None] | None = None
         self._call_later = clock.callLater
         self._soon: list[Callable[[], None]] = []
+        # Who waits shortly waits in the one, then in the other, each for half of the time: two timers serve all.
+        self._shortly: list[Callable[[], None]] = []
+        self._sooner: list[Callable[[], None]] = []
         self._date, self._date_second = b"", -1
 
     def date(self) -> bytes:
@@ -169,6 +180,14 @@ class Gateway:
         if not self._soon:
             self._call_later(0, self._flush_all)
         self._soon.append(flush)
+
+    def shortly(self, flush: Callable[[], None]) -> None:
+        """
+        Call *flush* in `SHORTLY_SECONDS` or half of that, and not before what came meanwhile was read.
+        """
+        if not (self._shortly or self._sooner):
+            self._call_later(SHORTLY_SECONDS / 2, self._come_nearer)
+        self._shortly.append(flush)
 
     def opened(self, connection: Finishes) -> None:
         """
@@ -214,3 +233,10 @@ class Gateway:
                 flush()
             except Exception:  # noqa: BLE001 - one connection's fault must not keep the others' answers back
                 _log.failure("answers could not be written")
+
+    def _come_nearer(self) -> None:
+        due, self._sooner, self._shortly = self._sooner, self._shortly, []
+        for flush in due:
+            self.soon(flush)
+        if self._sooner:
+            self._call_later(SHORTLY_SECONDS / 2, self._come_nearer)

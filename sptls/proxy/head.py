@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 
-from sptls.proxy.fields import DIGITS, LETTERS, HeadError, read_content_length, read_fields, read_persistence
+from sptls.proxy.fields import (
+    DIGITS,
+    LETTERS,
+    NO_END,
+    ONCE,
+    HeadError,
+    read_content_length,
+    read_fields,
+    read_persistence,
+)
 
 if TYPE_CHECKING:
     from sptls.config import LimitsConfig
@@ -39,8 +48,8 @@ _UNTABBED = (b"host:", b"content-length:", b"transfer-encoding:")
 
 _USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST"})
 _VERSIONS = frozenset({b"HTTP/1.1", b"HTTP/1.0"})
-_REQUEST_FRAMING = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"expect"})
-_RESPONSE_FRAMING = frozenset({b"connection", b"content-length", b"transfer-encoding"})
+_REQUEST_NOTED = ONCE | {b"host", b"connection", b"content-length", b"transfer-encoding"}
+_RESPONSE_NOTED = frozenset({b"connection", b"content-length", b"transfer-encoding"})
 
 
 class NeedMore(enum.Enum):
@@ -126,7 +135,7 @@ def parse_request(
     end = buffer.find(b"\r\n\r\n", max(start, scanned_bytes - 3))
     try:
         if end < 0:
-            return _unfinished_request(buffer, start, limits)
+            return _unfinished_request(buffer, start, limits, scanned_bytes)
         return _request(bytes(buffer[start:end]), end + 4, start, limits)
     except HeadError as refused:
         kept = bytes(buffer[start : start + _KEPT_LINE_BYTES])
@@ -138,8 +147,10 @@ def _request(head: bytes, size: int, start: int, limits: LimitsConfig) -> Reques
     request_line = lines[0]
     method, target, version = _request_line(request_line, limits)
     if size - start > limits.head_bytes:
-        raise HeadError(431, "the head is too large")
-    fields, seen = read_fields(head, lines, _REQUEST_FRAMING)
+        raise too_large()
+    if size - start > limits.field_bytes:
+        _check_sizes(lines[1:], limits)
+    fields, seen = read_fields(head, lines, _REQUEST_NOTED)
     if b"\t" in head:
         _check_tabs(lines)
     if len(fields) > MAX_FIELDS:
@@ -158,11 +169,23 @@ def _request(head: bytes, size: int, start: int, limits: LimitsConfig) -> Reques
         content_length,
         chunked,
         keep_alive,
-        b"expect" in seen and expects_continue(seen[b"expect"], version) and bool(chunked or content_length),
+        b"expect" in seen and expects_continue(seen[b"expect"][0], version) and bool(chunked or content_length),
         size,
         request_line,
         options,
     )
+
+
+def _check_sizes(fields: list[bytes], limits: LimitsConfig) -> None:
+    if max(map(len, fields), default=0) > limits.field_bytes:
+        raise too_large()
+
+
+def too_large() -> HeadError:
+    """
+    Give what refuses a head, or a field in it, that is over its limit.
+    """
+    return HeadError(431, "the head, or a field in it, is too large")
 
 
 def _check_tabs(lines: list[bytes]) -> None:
@@ -173,7 +196,7 @@ def _check_tabs(lines: list[bytes]) -> None:
         raise HeadError(400, "a tab in a field that says where the message ends, or whom it is for")
 
 
-def _unfinished_request(buffer: bytes | bytearray, start: int, limits: LimitsConfig) -> NeedMore:
+def _unfinished_request(buffer: bytes | bytearray, start: int, limits: LimitsConfig, scanned_bytes: int) -> NeedMore:
     """
     Refuse what can't become a request any more, however it goes on.
     """
@@ -189,7 +212,11 @@ def _unfinished_request(buffer: bytes | bytearray, start: int, limits: LimitsCon
         if len(version) > len(b"HTTP/1.1"):
             raise HeadError(400, "the request line doesn't end with a version")
     if len(buffer) - start > limits.head_bytes:
-        raise HeadError(431, "the head is too large")
+        raise too_large()
+    if line_end >= 0 and len(buffer) > limits.field_bytes:
+        # What was whole in an earlier call was looked at in it.
+        seen_end = max(line_end, buffer.rfind(b"\r\n", start, scanned_bytes))
+        _check_sizes(bytes(buffer[seen_end + 2 :]).removesuffix(b"\r").split(b"\r\n"), limits)
     return NEED_MORE
 
 
@@ -315,13 +342,13 @@ def _request_framing(seen: Seen, version: bytes, limits: LimitsConfig) -> tuple[
     return length, False
 
 
-def expects_continue(values: list[bytes], version: bytes) -> bool:
+def expects_continue(expectation: bytes, version: bytes) -> bool:
     """
-    Tell whether the client waits for 100 (RFC 9110 §10.1.1), which knows no other expectation.
+    Tell whether the client waits for 100 (RFC 9110 §10.1.1), which knows no other *expectation*.
     """
     if version == b"1.0":
         return False
-    if any(value.lower() != b"100-continue" for value in values):
+    if expectation.lower() != b"100-continue":
         raise HeadError(417, "an expectation other than 100-continue")
     return True
 
@@ -336,17 +363,30 @@ def parse_response(buffer: bytes | bytearray, head_bytes: int) -> ResponseHead |
     if (len(buffer) if end < 0 else end + 4) > head_bytes:
         return Malformed(502, "the answer's head is too large")
     if end < 0:
-        return NEED_MORE
+        return _unfinished_response(buffer)
     try:
         return _response(bytes(buffer[:end]), end + 4)
     except HeadError as refused:
         return Malformed(502, refused.reason)
 
 
+def _unfinished_response(buffer: bytes | bytearray) -> NeedMore | Malformed:
+    """
+    Refuse lines that end with LF alone at once: the end that they have would never be found.
+
+    RFC 9112 §2.2 would let us take them, as nginx does. But a service that writes what it was sent into a field, and
+    looks for CRLF only, would have answers split in two by whoever writes its links (RFC 9112 §11.1).
+    """
+    ends = buffer.translate(None, NO_END)
+    if ends.removesuffix(b"\r") != b"\r\n" * (len(ends) // 2):
+        return Malformed(502, "the answer's head has a line end that isn't CRLF, or a forbidden control character")
+    return NEED_MORE
+
+
 def _response(head: bytes, size: int) -> ResponseHead:
     lines = head.split(b"\r\n")
     version, status, reason = _status_line(lines[0])
-    fields, seen = read_fields(head, lines, _RESPONSE_FRAMING)
+    fields, seen = read_fields(head, lines, _RESPONSE_NOTED)
     lengths, codings = seen.get(b"content-length"), seen.get(b"transfer-encoding")
     if codings is not None and (lengths is not None or [coding.lower() for coding in codings] != [b"chunked"]):
         raise HeadError(502, "the answer's Transfer-Encoding leaves its length in doubt")

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from sptls.proxy.head import RequestHead, ResponseHead
     from sptls.proxy.route import Site
 
-# RFC 9110 §7.6.1, and the fields that older software treats so. Content-Length is written anew, from what was checked;
-# trailers are dropped with the chunks, and so is what announces them.
+# RFC 9110 §7.6.1, and the fields that older software treats so. Content-Length is written anew, from what was checked.
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -37,18 +36,27 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-_HOP_BY_HOP_AND_HSTS = _HOP_BY_HOP | {b"strict-transport-security"}
+# What announces trailers goes on where these may: with chunks.
+_TRAILER = frozenset({b"trailer"})
+_HSTS = frozenset({b"strict-transport-security"})
+# By whether the service's HSTS is replaced, and by whether there are chunks.
+_NOT_TO_CLIENT: Final = (
+    (_HOP_BY_HOP, _HOP_BY_HOP - _TRAILER),
+    (_HOP_BY_HOP | _HSTS, (_HOP_BY_HOP | _HSTS) - _TRAILER),
+)
 # What a client could use to look like another one, or like another tracking domain's.
 _CLAIMS = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip"}
 )
-# Services that take fields from CGI's variables can't tell `_` from `-` (nginx drops all such fields for that reason).
 # Expect: the 100 is ours to send, once the request is sure to be forwarded.
+NEVER_FORWARDED: Final = _HOP_BY_HOP | _CLAIMS | {b"expect", b"host", b"http2-settings"}
+# Services that take fields from CGI's variables can't tell `_` from `-` (nginx drops all such fields for that reason).
 _NOT_UPSTREAM = frozenset(
     b"".join(b"%b%b" % pair for pair in zip(name.split(b"-"), (*marks, b""), strict=True))
-    for name in _HOP_BY_HOP | _CLAIMS | {b"expect", b"host", b"http2-settings"}
+    for name in NEVER_FORWARDED
     for marks in product((b"-", b"_"), repeat=name.count(b"-"))
 )
+_NOT_UPSTREAM_WITH_CHUNKS = _NOT_UPSTREAM - _TRAILER
 
 # 503 is said where more requests wait for an upstream than may, or wait too long (`limits.upstream_connect_seconds`,
 # 5 s): a crowd that has gone by then.
@@ -85,7 +93,8 @@ def for_upstream(head: RequestHead, site: Site, peer: bytes, scheme: bytes) -> b
     preserve = host_field == "preserve"
     host = head.authority if preserve else _upstream_host(site)
     pieces = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (head.method, head.origin_target, host)]
-    pieces += _passed_on(head.fields, _NOT_UPSTREAM, head.connection_options)
+    dropped = _NOT_UPSTREAM_WITH_CHUNKS if head.chunked else _NOT_UPSTREAM
+    pieces += _passed_on(head.fields, dropped, head.connection_options)
     pieces.append(b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (peer, scheme))
     if not preserve:
         pieces.append(b"X-Forwarded-Host: %b\r\n" % head.authority)
@@ -130,14 +139,13 @@ def for_client(
     Give the whole response head for the client; *body* is the upstream's framing (`body.response_body`).
 
     Where *body*'s end can only be told by closing, Connection says so whatever *keep_alive* says. *hsts* replaces the
-    upstream's Strict-Transport-Security (RFC 6797 §6.1).
+    upstream's Strict-Transport-Security (RFC 6797 §6.1); if it is empty, there is none.
     """
     framing = client_framing(request, body)
     pieces = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
-    if hsts is None:
-        pieces += _passed_on(head.fields, _HOP_BY_HOP, head.connection_options)
-    else:
-        pieces += _passed_on(head.fields, _HOP_BY_HOP_AND_HSTS, head.connection_options)
+    dropped = _NOT_TO_CLIENT[hsts is not None][type(framing) is Chunked]
+    pieces += _passed_on(head.fields, dropped, head.connection_options)
+    if hsts:
         pieces.append(b"Strict-Transport-Security: %b\r\n" % hsts)
     if head.status >= 200:
         pieces.append(_framing_fields(head, framing))
@@ -150,9 +158,9 @@ def client_fields(head: ResponseHead, hsts: bytes | None = None) -> Fields:
     """
     Give the response fields for an HTTP/2 client (RFC 9113 §8.3.2), the status first; framing is its own.
 
-    *hsts* replaces the upstream's Strict-Transport-Security.
+    *hsts* replaces the upstream's Strict-Transport-Security; if it is empty, there is none.
     """
-    dropped = _HOP_BY_HOP if hsts is None else _HOP_BY_HOP_AND_HSTS
+    dropped = _NOT_TO_CLIENT[hsts is not None][head.chunked]
     if head.connection_options:
         dropped = dropped.union(head.connection_options)
     fields = [(b":status", b"%d" % head.status)]
@@ -162,7 +170,7 @@ def client_fields(head: ResponseHead, hsts: bytes | None = None) -> Fields:
             fields.append((lower, value))
     if head.content_length is not None and head.status != 204:
         fields.append((b"content-length", b"%d" % head.content_length))
-    if hsts is not None:
+    if hsts:
         fields.append((b"strict-transport-security", hsts))
     return fields
 
@@ -193,9 +201,12 @@ def own_response(
     date: bytes = b"",
     retry_after_seconds: int | None = None,
     location: bytes | None = None,
+    hsts: bytes | None = None,
 ) -> bytes:
     """
     Give a whole answer of our own, content included (but to HEAD); *version* is the request's, *date* is `http_date`'s.
+
+    *hsts* is the Strict-Transport-Security of the domain that it is for (RFC 6797 §7.1), if it has one.
     """
     pieces = [b"HTTP/1.1 %d %b\r\n" % (status, _STATUS.get(status, _OTHER_STATUS)[0] if status != 200 else b"OK")]
     if date:
@@ -208,6 +219,8 @@ def own_response(
     if location is not None:
         # Not to be remembered, as Cache-Control says: the domain may have to go back to http.
         pieces.append(b"Location: %b\r\n" % location)
+    if hsts:
+        pieces.append(b"Strict-Transport-Security: %b\r\n" % hsts)
     pieces += (b"Cache-Control: no-store\r\n", _connection_field(version, keep_alive), b"\r\n")
     if request_method != b"HEAD":
         pieces.append(content)
@@ -222,6 +235,7 @@ def error_page(
     version: bytes = b"1.1",
     date: bytes = b"",
     location: bytes | None = None,
+    hsts: bytes | None = None,
 ) -> bytes:
     """
     Give a whole answer that says *status* in plain words, without the proxy's name or version.
@@ -239,6 +253,7 @@ def error_page(
         date=date,
         retry_after_seconds=_RETRY_AFTER_SECONDS if status == 503 else None,
         location=location,
+        hsts=hsts,
     )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from sptls.deadlines import DeadlineQueue
+    from sptls.proxy.fields import Fields
     from sptls.proxy.gateway import Gateway
     from sptls.proxy.route import Site
     from sptls.tls.transport import TlsTransport
@@ -39,6 +40,8 @@ _log = Logger()
 
 # Enough for the pipelining that exists (a handful of heads), and no more than one read on top of it.
 PIPELINED_BYTES: Final = 65536
+# What Twisted's transport holds when it has paused its producer, at least.
+PAUSED_BYTES: Final = 65536
 # How much of an unfinished head is kept as request line for the access log.
 _KEPT_LINE_BYTES: Final = 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -50,7 +53,16 @@ class Http1(ClientConnection):
     One connection. As a producer it is the answer's: the transport pauses it when the client takes too little.
     """
 
-    __slots__ = ("_buffer", "_client_paused", "_content", "_content_bytes", "_pumping", "_upstream_paused", "exchange")
+    __slots__ = (
+        "_buffer",
+        "_client_paused",
+        "_content",
+        "_content_bytes",
+        "_pumping",
+        "_trailers",
+        "_upstream_paused",
+        "exchange",
+    )
 
     def __init__(self, gateway: Gateway) -> None:
         super().__init__(gateway)
@@ -59,6 +71,7 @@ class Http1(ClientConnection):
         # The content that is being read; None when all of the request was.
         self._content: RequestContent | None = None
         self._content_bytes = 0  # of it, since its deadline was set
+        self._trailers: Fields = []  # of the content that was read last
         self._client_paused = self._upstream_paused = self._pumping = False
 
     # -- Twisted's side
@@ -107,11 +120,9 @@ class Http1(ClientConnection):
         """
         Take note that the client is gone.
         """
-        self._closing, self._buffer = True, b""
-        self._wait_in(None)
+        self._buffer = b""
+        self._is_lost()
         self.gateway.closed(self)
-        if self.factory is not None:
-            self.factory.left()
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.client_left()
@@ -124,6 +135,7 @@ class Http1(ClientConnection):
         if self.exchange is not None and self.exchange.upstream is not None:
             self.exchange.upstream.pause_response()
         if not self._closing:
+            self._weigh()
             self._arm()
 
     def resumeProducing(self) -> None:
@@ -142,6 +154,27 @@ class Http1(ClientConnection):
         """
 
     # -- the gateway's side
+
+    @property
+    def held_bytes(self) -> int:
+        """
+        Tell how much came that is not passed on, and what of the answer is not sent; without TLS, the latter about.
+        """
+        held_bytes = len(self._buffer)
+        if self.exchange is not None and self.exchange.upstream is not None:
+            held_bytes += self.exchange.upstream.held_bytes
+        if self.tls:
+            return held_bytes + cast("TlsTransport", self.transport).unsent_bytes
+        return held_bytes + (PAUSED_BYTES if self._client_paused else 0)
+
+    def let_go(self) -> None:
+        """
+        End, with an answer for who is sending a request's content.
+        """
+        if self.exchange is None or self._content is None or self._client_paused:
+            self.abort()
+        else:
+            self.exchange.refuse(503)
 
     def finish_soon(self) -> None:
         """
@@ -292,6 +325,8 @@ class Http1(ClientConnection):
         elif isinstance(decision, Redirect):
             exchange.redirect(decision)
         else:
+            if decision.site is not None:
+                exchange.answers_for(decision.site)
             exchange.refuse(decision.status)
         return True
 
@@ -323,6 +358,7 @@ class Http1(ClientConnection):
         """
         Pass on a request and what is there of its content; content that is broken already reaches no upstream.
         """
+        exchange.answers_for(site)
         waits = head.expects_continue and not self._buffer
         content = self._take_content(exchange)
         if content is not None:
@@ -345,7 +381,7 @@ class Http1(ClientConnection):
         self._buffer = content.rest
         self._content_bytes += len(taken)
         if content.complete:
-            self._content = None
+            self._content, self._trailers = None, content.trailers
         return taken
 
     def _pass_on(self, exchange: Http1Exchange, content: bytes) -> None:
@@ -353,7 +389,10 @@ class Http1(ClientConnection):
         if upstream is not None:
             if content:
                 upstream.send_data(content)
+                self.holds = True
             if self._content is None:
+                if self._trailers:
+                    upstream.send_trailers(self._trailers)
                 upstream.send_end()
 
     def _refuse_unread(self, status: int) -> None:
@@ -380,6 +419,8 @@ class Http1(ClientConnection):
         waits = self.exchange is not None or self._client_paused
         full = waits and len(self._buffer) > PIPELINED_BYTES
         self._read(not full and not (self._content is not None and self._upstream_paused))
+        if self.holds or self._buffer or getattr(self.transport, "unsent_bytes", 0) > 0:
+            self._weigh()
         self._arm()
 
     def _arm(self) -> None:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from zope.interface import implementer
 
 from sptls.interfaces import IDownstream
-from sptls.proxy.body import LAST_CHUNK, Chunked, UntilClose, chunk, response_body
+from sptls.proxy.body import LAST_CHUNK, Chunked, UntilClose, chunk, last_chunk, response_body
 from sptls.proxy.exchange_log import CLIENT_LEFT, note
 from sptls.proxy.headers import client_framing, error_page, for_client, own_response
+from sptls.proxy.trailers import passed_on
 
 if TYPE_CHECKING:
     from sptls.errors import UpstreamError
     from sptls.interfaces import IUpstreamExchange
+    from sptls.proxy.fields import Fields
     from sptls.proxy.head import RequestHead, ResponseHead
     from sptls.proxy.http1 import Http1
     from sptls.proxy.route import Answer, Redirect, Site
@@ -38,6 +40,8 @@ class Http1Exchange:
         "_connection",
         "_hsts",
         "_keep_alive",
+        "_last_chunk",
+        "_options",
         "_out",
         "_request",
         "_request_line",
@@ -55,8 +59,17 @@ class Http1Exchange:
         self._status, self._body_bytes = 0, 0
         self._keep_alive = self._chunked = False
         self._hsts: bytes | None = None
+        # The answer's connection options, and what its chunks end with.
+        self._options: tuple[bytes, ...] = ()
+        self._last_chunk = LAST_CHUNK
 
     # -- the connection's side
+
+    def answers_for(self, site: Site) -> None:
+        """
+        Take note that all answers from now on are *site*'s, our own too.
+        """
+        self._hsts = self._connection.hsts_for(self._known_request(), site)
 
     def forward(self, site: Site) -> None:
         """
@@ -120,6 +133,7 @@ class Http1Exchange:
             keep_alive=keep_alive,
             version=request.version if request is not None else b"1.1",
             date=self._connection.gateway.date(),
+            hsts=self._hsts,
         )
         self._send_page(status, page)
 
@@ -137,6 +151,14 @@ class Http1Exchange:
 
     # -- IDownstream
 
+    @property
+    def seconds_left(self) -> float:
+        """
+        Tell how long the client takes for what is held for it.
+        """
+        connection = self._connection
+        return connection.gateway.held.seconds_left(connection)
+
     def response_head(self, head: ResponseHead) -> None:
         """
         Prepare the answer's head; it is written with the first content.
@@ -146,7 +168,7 @@ class Http1Exchange:
         framing = client_framing(request, body)
         self._chunked = type(framing) is Chunked
         keep_alive = self._keep_alive = type(framing) is not UntilClose and self._connection.may_stay(request)
-        self._status = head.status
+        self._status, self._options = head.status, head.connection_options
         self._out = for_client(head, request, body, keep_alive, self._hsts)
 
     def response_data(self, data: bytes) -> None:
@@ -166,13 +188,19 @@ class Http1Exchange:
             self._started = True
             self._connection.transport.write(out)
 
+    def response_trailers(self, fields: Fields) -> None:
+        """
+        Prepare the end of the chunks, where there are any.
+        """
+        self._last_chunk = last_chunk(passed_on(fields, self._options))
+
     def response_end(self) -> None:
         """
         Write the rest, and let the connection go on.
         """
         if self._chunked:
-            self._body_bytes += len(LAST_CHUNK)
-            self._out += LAST_CHUNK
+            self._body_bytes += len(self._last_chunk)
+            self._out += self._last_chunk
         if not self._keep_alive:
             self._connection.last_write_comes()
         self.response_flush()

@@ -25,7 +25,8 @@ class Budget:
         """
         Fill it by *amount*, for work of use.
         """
-        self._left = min(self._most, self._left + amount)
+        left = self._left + amount
+        self._left = left if left < self._most else self._most
 
     def spend(self, now_seconds: float) -> bool:
         """

@@ -81,15 +81,36 @@ class Sender:
     Everything that is ready for the client: frames as they are, then content as the windows allow.
 
     *held*: the client's side takes no content just now. *initial_window_bytes* is what new streams begin with.
+    *waiting_bytes* is all streams' content that could not go yet.
     """
 
-    __slots__ = ("_frames", "_turns", "_window_bytes", "held", "initial_window_bytes")
+    __slots__ = (
+        "_frames",
+        "_last",
+        "_last_bytes",
+        "_turns",
+        "_window_bytes",
+        "held",
+        "initial_window_bytes",
+        "waiting_bytes",
+    )
 
     def __init__(self) -> None:
         self._frames: list[bytes] = []
+        # What is left of streams, as frames, whatever the others' turns; and how much content is in them.
+        self._last: list[bytes] = []
+        self._last_bytes = 0
         self._turns: deque[Outflow] = deque()
         self._window_bytes = self.initial_window_bytes = DEFAULT_WINDOW_BYTES
         self.held = False
+        self.waiting_bytes = 0
+
+    @property
+    def frame_count(self) -> int:
+        """
+        Tell how many frames wait to be written, content apart.
+        """
+        return len(self._frames)
 
     def say(self, frame: bytes) -> None:
         """
@@ -97,11 +118,31 @@ class Sender:
         """
         self._frames.append(frame)
 
+    def say_last(self, outflow: Outflow, content: bytes) -> bool:
+        """
+        Send *content*, all that is left of *outflow*, for sure; False where it must wait for its turn, or for leave.
+
+        Most answers are small, and over with this: nothing has to be looked at again when they are written.
+        """
+        size = len(content)
+        last_bytes = self._last_bytes + size
+        if self._turns or self.held or outflow.waiting or size > MAX_FRAME_BYTES or last_bytes > WRITE_BYTES:
+            return False
+        if size > outflow.window_bytes or size > self._window_bytes:
+            return False
+        self._last_bytes = last_bytes
+        self._window_bytes -= size
+        outflow.window_bytes -= size
+        outflow.ends = outflow.is_over = True
+        self._last.append(data(outflow.stream_id, content, ends=True))
+        return True
+
     def put(self, outflow: Outflow, content: bytes, *, ends: bool) -> None:
         """
         Send *content* when it is *outflow*'s turn; with *ends* nothing comes after it.
         """
         outflow.waiting = outflow.waiting + content if outflow.waiting else content
+        self.waiting_bytes += len(content)
         outflow.ends = ends
         self._queue(outflow)
 
@@ -109,6 +150,7 @@ class Sender:
         """
         Send nothing more of *outflow*.
         """
+        self.waiting_bytes -= len(outflow.waiting)
         outflow.waiting, outflow.is_over = b"", True
         if outflow.in_turn:
             outflow.in_turn = False
@@ -120,7 +162,10 @@ class Sender:
         """
         frames, self._frames = self._frames, []
         emptied: list[Outflow] = []
-        turns, left_bytes = self._turns, 0 if self.held else WRITE_BYTES
+        turns, left_bytes = self._turns, 0 if self.held else WRITE_BYTES - self._last_bytes
+        if self._last:
+            frames += self._last
+            self._last, self._last_bytes = [], 0
         while turns and left_bytes > 0:
             outflow = turns[0]
             waiting = outflow.waiting
@@ -142,6 +187,7 @@ class Sender:
                 emptied.append(outflow)
             frames.append(data(outflow.stream_id, piece, ends=outflow.is_over))
             size = len(piece)
+            self.waiting_bytes -= size
             self._window_bytes -= size
             outflow.window_bytes -= size
             left_bytes -= size

@@ -37,6 +37,10 @@ class Kind(enum.IntEnum):
     CONTINUATION = 0x9
 
 
+# Said in every answer: a global is looked up at a tenth of the price of an enum's member.
+_DATA: Final = int(Kind.DATA)
+_HEADERS: Final = int(Kind.HEADERS)
+
 END_STREAM: Final = 0x1
 ACK: Final = 0x1
 END_HEADERS: Final = 0x4
@@ -96,12 +100,12 @@ def headers(stream_id: int, block: bytes, *, ends: bool) -> bytes:
     """
     end_stream = END_STREAM if ends else 0
     if len(block) <= MAX_FRAME_BYTES:
-        return _frame(Kind.HEADERS, END_HEADERS | end_stream, stream_id, block)
+        return _frame(_HEADERS, END_HEADERS | end_stream, stream_id, block)
     pieces = [block[at : at + MAX_FRAME_BYTES] for at in range(0, len(block), MAX_FRAME_BYTES)]
     first, *middle, last = pieces
     return b"".join(
         (
-            _frame(Kind.HEADERS, end_stream, stream_id, first),
+            _frame(_HEADERS, end_stream, stream_id, first),
             *(_frame(Kind.CONTINUATION, 0, stream_id, piece) for piece in middle),
             _frame(Kind.CONTINUATION, END_HEADERS, stream_id, last),
         )
@@ -112,7 +116,7 @@ def data(stream_id: int, content: bytes, *, ends: bool) -> bytes:
     """
     Give content, of at most `MAX_FRAME_BYTES`.
     """
-    return _frame(Kind.DATA, END_STREAM if ends else 0, stream_id, content)
+    return _frame(_DATA, END_STREAM if ends else 0, stream_id, content)
 
 
 def reset(stream_id: int, code: ErrorCode) -> bytes:

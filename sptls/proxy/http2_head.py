@@ -9,8 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sptls.proxy.fields import NO_END, TOKEN, HeadError, read_content_length
-from sptls.proxy.head import MAX_FIELDS, TARGET, Malformed, RequestHead, check_method, expects_continue, host_of
+from sptls.proxy.body import MAX_TRAILER_BYTES
+from sptls.proxy.fields import NO_END, ONCE, TOKEN, HeadError, check_repeatable, read_content_length
+from sptls.proxy.head import (
+    MAX_FIELDS,
+    TARGET,
+    Malformed,
+    RequestHead,
+    check_method,
+    expects_continue,
+    host_of,
+    too_large,
+)
 
 if TYPE_CHECKING:
     from sptls.config import LimitsConfig
@@ -19,10 +29,13 @@ if TYPE_CHECKING:
 _VERSION: Final = b"2.0"
 # RFC 9113 §8.3.1. `:protocol` (RFC 8441) is only for who was told that it may be sent.
 _PSEUDO_FIELDS: Final = frozenset({b":method", b":scheme", b":authority", b":path"})
+# As every client but CONNECT's sends them: all four, once each.
+_PSEUDO_FIELD_COUNT: Final = len(_PSEUDO_FIELDS)
 _CONNECTION_SPECIFIC: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
-_NOTED: Final = frozenset({b"content-length", b"cookie", b"expect", b"host", b"te"})
+_NOTED: Final = ONCE | {b"content-length", b"cookie", b"host", b"te"}
+_LOOKED_AT: Final = _NOTED | _CONNECTION_SPECIFIC | {b""}
 # Says where the message ends, and whom it is for: nothing is forgiven.
 _EXACT: Final = frozenset({b"content-length", b"host"})
 # A proxy before us may have been asked without TLS.
@@ -30,8 +43,9 @@ _SCHEMES: Final = frozenset({b"https", b"http"})
 _LOWER_TOKEN: Final = bytes(byte for byte in TOKEN if not 0x41 <= byte <= 0x5A)
 # What HTTP/1 has around a field: ": " and CRLF.
 _AROUND_FIELD_BYTES: Final = 4
+_IN_FIELD_BYTES: Final = 2
 # RFC 9110 §5.6.3's white space. RFC 9113 §8.2.1 forbids it around a value; nginx forgives it, and so does HTTP/1.
-_WHITE: Final = b" \t"
+WHITE: Final = b" \t"
 
 
 def request_head(fields: Fields, ends: bool, limits: LimitsConfig) -> RequestHead | Malformed:
@@ -50,19 +64,27 @@ def request_head(fields: Fields, ends: bool, limits: LimitsConfig) -> RequestHea
 
 def are_trailers(fields: Fields) -> bool:
     """
-    Tell whether *fields* may stand after the content (RFC 9113 §8.1): they are dropped, but must be fields.
+    Tell whether *fields* may stand after the content (RFC 9113 §8.1, §8.2), and are no more than HTTP/1's may be.
     """
     try:
-        _check_fields(fields)
+        size = _check_fields(fields)
     except HeadError:
         return False
-    return True
+    return (
+        size <= MAX_TRAILER_BYTES
+        and len(fields) <= MAX_FIELDS
+        and all(name and name not in _CONNECTION_SPECIFIC for name, _ in fields)
+    )
 
 
 def _take_pseudo_fields(fields: Fields, pseudo: dict[bytes, bytes]) -> Fields:
     """
     Put the pseudo-fields, which come first, into *pseudo*; give the others.
     """
+    pseudo.update(fields[:_PSEUDO_FIELD_COUNT])
+    if pseudo.keys() == _PSEUDO_FIELDS:
+        return fields[_PSEUDO_FIELD_COUNT:]  # a fifth one is refused as a field that isn't one
+    pseudo.clear()
     for at, (name, value) in enumerate(fields):
         if name[:1] != b":":
             return fields[at:]
@@ -82,9 +104,11 @@ def _request(pseudo: dict[bytes, bytes], fields: Fields, ends: bool, limits: Lim
         raise HeadError(400, "the scheme is none of a web server's")
     size = len(method) + len(target) + _check_fields(fields)
     if size > limits.head_bytes:
-        raise HeadError(431, "the head is too large")
+        raise too_large()
     seen: Seen = {}
     fields = _normal(fields, seen)
+    if size > limits.field_bytes:
+        _check_sizes(fields, limits.field_bytes - _IN_FIELD_BYTES)
     if len(fields) > MAX_FIELDS:
         raise HeadError(431, "the head has too many fields")
     authority = _authority(pseudo.get(b":authority"), seen.get(b"host"))
@@ -102,7 +126,7 @@ def _request(pseudo: dict[bytes, bytes], fields: Fields, ends: bool, limits: Lim
         has_unknown_length,
         True,
         b"expect" in seen
-        and expects_continue(seen[b"expect"], _VERSION)
+        and expects_continue(seen[b"expect"][0], _VERSION)
         and bool(has_unknown_length or (content_length and not ends)),
         size,
         _request_line(method, target),
@@ -126,8 +150,8 @@ def _check_fields(fields: Fields) -> int:
     """
     if not fields:
         return 0
-    names = b"".join([name for name, _ in fields])
-    values = b"".join([value for _, value in fields])
+    each_name, each_value = zip(*fields, strict=True)
+    names, values = b"".join(each_name), b"".join(each_value)
     if names.translate(None, _LOWER_TOKEN):
         raise HeadError(400, "a field name isn't a token in lower case")
     if values.translate(None, NO_END):
@@ -135,24 +159,35 @@ def _check_fields(fields: Fields) -> int:
     return len(names) + len(values) + _AROUND_FIELD_BYTES * len(fields)
 
 
+def _check_sizes(fields: Fields, field_bytes: int) -> None:
+    if any(len(name) + len(value) > field_bytes for name, value in fields):
+        raise too_large()
+
+
 def _normal(fields: Fields, seen: Seen) -> Fields:
     """
     Give *fields* with the cookie's crumbs in one piece (RFC 9113 §8.2.3), and put those that are *_NOTED* into *seen*.
     """
+    if _LOOKED_AT.isdisjoint([name for name, _ in fields]):
+        return [(name, value.strip(WHITE)) for name, value in fields]
     normal: Fields = []
     cookie_at = -1
     for name, value in fields:
         if not name or name in _CONNECTION_SPECIFIC:
             raise HeadError(400, "a field has no name, or is the connection's")
-        given, value = value, value.strip(_WHITE)  # noqa: PLW2901 - the same value without what isn't part of it
+        given, value = value, value.strip(WHITE)  # noqa: PLW2901 - the same value without what isn't part of it
         if name in _NOTED:
             if value != given and name in _EXACT:
                 raise HeadError(400, "white space round a length or a host")
-            seen.setdefault(name, []).append(value)
-            if name == b"cookie" and len(seen[name]) == 1:
+            if name in seen:
+                check_repeatable(name)
+                seen[name].append(value)
+                if name == b"cookie":
+                    continue
+            else:
+                seen[name] = [value]
+            if name == b"cookie":
                 cookie_at = len(normal)
-            elif name == b"cookie":
-                continue
             elif name == b"te" and value.lower() != b"trailers":
                 raise HeadError(400, "te has more than trailers")
         normal.append((name, value))

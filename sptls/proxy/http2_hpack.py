@@ -3,13 +3,16 @@ HPACK (RFC 7541) on jh2's coders, which are Rust where its wheel has them.
 
 Decides what a header block may cost. jh2's decoder keeps to a limit of bytes while it decodes, but counts no field that
 is empty, and where a block ends too early it panics and prints a stack trace (5.0.15); so a block's shape is walked
-through first. jh2's `H2Connection` isn't used: see docs/decisions.md.
+through first. It also forgives table sizes and Huffman's padding where they may not be, which is looked at here. jh2's
+`H2Connection` isn't used: see docs/decisions.md.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
+
+from jh2.hpack.huffman_constants import REQUEST_CODES_LENGTH
 
 from sptls.proxy.http2_frames import ErrorCode, Http2Error
 
@@ -25,6 +28,10 @@ MAX_FIELDS: Final = 1000
 _NEVER_INDEXED: Final = frozenset({b"set-cookie", b"location"})
 # An integer of more octets than these is over any length there is (RFC 7541 §5.1).
 _MAX_INTEGER_OCTETS: Final = 4
+# How many bits each octet has in Huffman's code (RFC 7541 appendix B), for `bytes.translate`.
+_CODE_BITS: Final = bytes(REQUEST_CODES_LENGTH[:256])
+# A string in that code: which field's, its name (0) or value (1), and its last octet.
+_Coded = tuple[int, int, int]
 
 
 def coders(*modules: str) -> Any:
@@ -60,13 +67,16 @@ class FieldDecoder:
         Raises:
             Http2Error: the block is broken or too large; the decoder can't be used any more.
         """
-        walk(block)
+        coded = walk(block)
         try:
-            return [(field[0], field[1]) for field in self._decoder.decode(block, raw=True)]
+            fields = [(field[0], field[1]) for field in self._decoder.decode(block, raw=True)]
         except _CODERS.OversizedHeaderListError:
             raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, "a header list is too large") from None
         except _CODERS.HPACKError:
             raise Http2Error(ErrorCode.COMPRESSION_ERROR, "a header block can't be decoded") from None
+        for at, part, last_octet in coded:
+            _check_padding(fields[at][part], last_octet)
+        return fields
 
 
 class FieldEncoder:
@@ -94,37 +104,65 @@ class FieldEncoder:
             self._table_bytes = self._encoder.header_table_size = table_bytes
 
 
-def walk(block: bytes) -> None:
+def walk(block: bytes) -> list[_Coded]:
     """
-    See that *block* is made of whole representations, and not of too many (RFC 7541 §6).
+    See that *block* is made of whole representations, and not of too many (RFC 7541 §6); give its strings in Huffman's.
 
     Raises:
         Http2Error: it isn't.
     """
-    at, end, count = 0, len(block), 0
+    at, end, fields, sizes = 0, len(block), 0, 0
+    coded: list[_Coded] = []
     try:
         while at < end:
             first = block[at]
-            count += 1
+            if 0x20 <= first < 0x40:  # a new table size
+                sizes += 1
+                at = at + 1 if first != 0x3F else _past_integer(block, at)
+                if fields:
+                    raise Http2Error(ErrorCode.COMPRESSION_ERROR, "a table size behind a field")  # RFC 7541 §4.2
+                continue
             if first >= 0x80:  # an indexed field
                 at = at + 1 if first != 0xFF else _past_integer(block, at)
-            elif 0x20 <= first < 0x40:  # a new table size
-                at = at + 1 if first != 0x3F else _past_integer(block, at)
-            else:  # a literal; its name indexed, or a string too
-                index = first & (0x3F if first >= 0x40 else 0x0F)
-                if index == 0:
-                    at = _past_string(block, at + 1)
-                elif index == (0x3F if first >= 0x40 else 0x0F):
-                    at = _past_integer(block, at)
-                else:
-                    at += 1
-                at = _past_string(block, at)
+            else:
+                at = _past_literal(block, at, first, fields, coded)
+            fields += 1
     except IndexError:
         at = end + 1
     if at > end:
         raise Http2Error(ErrorCode.COMPRESSION_ERROR, "a header block ends too early")
-    if count > MAX_FIELDS:
+    if fields + sizes > MAX_FIELDS:
         raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, "a header block has too many fields")
+    return coded
+
+
+def _past_literal(block: bytes, at: int, first: int, field: int, coded: list[_Coded]) -> int:
+    """
+    Give where the literal at *at* ends, whose name is indexed, or a string too; add what is coded to *coded*.
+    """
+    most = 0x3F if first >= 0x40 else 0x0F
+    index = first & most
+    if index == 0:
+        start, at = at + 1, _past_string(block, at + 1)
+        if block[start] & 0x80:
+            coded.append((field, 0, block[at - 1]))
+    elif index == most:
+        at = _past_integer(block, at)
+    else:
+        at += 1
+    start, at = at, _past_string(block, at)
+    if block[start] & 0x80:
+        coded.append((field, 1, block[at - 1]))
+    return at
+
+
+def _check_padding(text: bytes, last_octet: int) -> None:
+    """
+    Refuse padding that isn't the beginning of the end-of-string symbol, which is ones (RFC 7541 §5.2).
+    """
+    ones = (1 << -sum(text.translate(_CODE_BITS)) % 8) - 1
+    if last_octet & ones != ones:
+        raise Http2Error(ErrorCode.COMPRESSION_ERROR, "a string in a header block is padded with something else")
 
 
 def _past_string(block: bytes, at: int) -> int:

@@ -8,6 +8,7 @@ are read and said to be `Noise` (RFC 9113 §5.3.2, §5.5); a client can't push.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sptls.proxy.http2_frames import (
@@ -35,6 +36,8 @@ PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # CONTINUATION frames in one block. Clients fill each to 16 KiB; small ones are only ever sent to wear servers out.
 _MAX_CONTINUATIONS: Final = 16
 _PRIORITY_BYTES: Final = 5
+# Up to ten settings are remembered: each client software always sends the same.
+_USUAL_SETTINGS_BYTES: Final = 60
 # The least that GOAWAY has: the last stream and the code.
 _GOAWAY_BYTES: Final = 8
 
@@ -116,17 +119,26 @@ _HEADERS: Final = int(Kind.HEADERS)
 class FrameReader:
     """
     The client's side of a connection, however it is cut into pieces; header blocks have at most *block_bytes*.
+
+    *rest* is what came of a frame, *block* of a header block, that isn't complete.
     """
 
-    __slots__ = ("_block", "_block_bytes", "_ends", "_preface", "_rest", "_settled", "_stream_id")
+    __slots__ = ("_block_bytes", "_ends", "_preface", "_settled", "_stream_id", "block", "rest")
 
     def __init__(self, block_bytes: int) -> None:
         self._block_bytes = block_bytes
-        self._rest = b""
+        self.rest = b""
         self._preface, self._settled = PREFACE, False
         # The frames of a header block that isn't complete; None outside of one.
-        self._block: list[bytes] | None = None
+        self.block: list[bytes] | None = None
         self._stream_id, self._ends = 0, False
+
+    @property
+    def held_bytes(self) -> int:
+        """
+        Tell how much came of a frame, and of a header block, that isn't complete.
+        """
+        return len(self.rest) + sum(map(len, self.block or ()))
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """
@@ -135,7 +147,7 @@ class FrameReader:
         Raises:
             Http2Error: a frame is broken or out of place; what came before it was given.
         """
-        buffer = self._rest + data if self._rest else data
+        buffer = self.rest + data if self.rest else data
         at = self._skip_preface(buffer) if self._preface else 0
         end = len(buffer)
         while end - at >= HEADER.size:
@@ -150,7 +162,7 @@ class FrameReader:
             at = stop
             if event is not None:
                 yield event
-        self._rest = buffer[at:]
+        self.rest = buffer[at:]
 
     def _skip_preface(self, buffer: bytes) -> int:
         part = buffer[: len(self._preface)]
@@ -160,8 +172,8 @@ class FrameReader:
         return len(part)
 
     def _event(self, kind: int, flags: int, stream_id: int, payload: bytes) -> Event | None:
-        if self._block is not None:
-            return self._continue(self._block, kind, flags, stream_id, payload)
+        if self.block is not None:
+            return self._continue(self.block, kind, flags, stream_id, payload)
         if not self._settled:
             if kind != Kind.SETTINGS or flags & ACK:
                 raise Http2Error(ErrorCode.PROTOCOL_ERROR, "the first frame isn't SETTINGS")
@@ -173,7 +185,7 @@ class FrameReader:
 
     def _begin_block(self, flags: int, stream_id: int, payload: bytes) -> Event | None:
         _check_stream(stream_id)
-        block = _unpadded(flags, payload)
+        block = _unpadded(flags, payload) if flags & PADDED else payload
         if flags & PRIORITY:
             if len(block) < _PRIORITY_BYTES:
                 raise Http2Error(ErrorCode.FRAME_SIZE_ERROR, "a HEADERS frame is too short for its priority")
@@ -181,7 +193,7 @@ class FrameReader:
         ends = bool(flags & END_STREAM)
         if flags & END_HEADERS:
             return Headers(stream_id, block, ends)
-        self._block, self._stream_id, self._ends = [block], stream_id, ends
+        self.block, self._stream_id, self._ends = [block], stream_id, ends
         return None
 
     def _continue(self, block: list[bytes], kind: int, flags: int, stream_id: int, payload: bytes) -> Event | None:
@@ -192,7 +204,7 @@ class FrameReader:
             raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, "a header block is too large")
         if not flags & END_HEADERS:
             return None
-        self._block = None
+        self.block = None
         return Headers(stream_id, b"".join(block), self._ends)
 
 
@@ -218,12 +230,19 @@ def _read_settings(flags: int, stream_id: int, payload: bytes) -> Event:
     if flags & ACK:
         _check_size(payload, 0)
         return _NOISE
+    return _settings(payload) if len(payload) > _USUAL_SETTINGS_BYTES else _usual_settings(payload)
+
+
+def _settings(payload: bytes) -> Settings:
     if len(payload) % SETTING.size:
         raise Http2Error(ErrorCode.FRAME_SIZE_ERROR, "a SETTINGS frame has a setting in part")
     values = tuple(SETTING.iter_unpack(payload))
     for name, value in values:
         _check_setting(name, value)
     return Settings(values)
+
+
+_usual_settings: Final = lru_cache(maxsize=64)(_settings)
 
 
 def _refuse_push(flags: int, stream_id: int, payload: bytes) -> Event:

@@ -7,6 +7,7 @@ done too much that is of no use. Reads no socket and writes none: `http2` does, 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from sptls.proxy import http2_frames as frames
@@ -40,6 +41,14 @@ _IGNORED_STREAMS: Final = 2 * CONCURRENT_STREAMS
 # decoded no further; between the limit and that, a request gets its 431.
 _BLOCK_HEADS: Final = 2
 _LIST_HEADS: Final = 4
+# Looked up for each setting of each client.
+_HEADER_TABLE_SIZE: Final = int(Setting.HEADER_TABLE_SIZE)
+_INITIAL_WINDOW_SIZE: Final = int(Setting.INITIAL_WINDOW_SIZE)
+# Our settings, and the acknowledgement of the client's, which are the first that it says.
+_OPENING_FRAMES: Final = 2
+# How much of the answers may wait on all streams before the upstreams are read little by little: four streams' whole
+# reads. Nobody is kept from reading by other streams: their client may be waiting for this one first.
+STREAMS_BYTES: Final = 256 << 10
 # The PING whose answer shows that the client has seen the first GOAWAY.
 _DRAIN: Final = b"sptls go"
 
@@ -49,6 +58,7 @@ class Http2Session:
     The streams of *connection*, and what they share; *sender* has what is to be written.
 
     *is_draining*: the client was told to begin nothing more, and may not know yet. *is_ending*: it begins nothing more.
+    *is_full*: `STREAMS_BYTES` of answers wait.
     """
 
     __slots__ = (
@@ -63,6 +73,7 @@ class Http2Session:
         "encoder",
         "is_draining",
         "is_ending",
+        "is_full",
         "reader",
         "sender",
         "streams",
@@ -79,19 +90,8 @@ class Http2Session:
         # The highest stream that was begun, and the highest that will be, once that is said.
         self._highest, self._last = 0, MAX_STREAM_ID
         self._ignored: dict[int, None] = {}
-        self.is_draining = self.is_ending = False
-        # The window is RFC 9113's own, and said all the same: jh2 (urllib3.future, niquests) takes a server's for 6 MiB
-        # until it hears of it, and then sends more than a stream may as soon as its upstream is slow.
-        self.sender.say(
-            frames.settings(
-                (
-                    (Setting.MAX_CONCURRENT_STREAMS, CONCURRENT_STREAMS),
-                    (Setting.INITIAL_WINDOW_SIZE, DEFAULT_WINDOW_BYTES),
-                    (Setting.MAX_HEADER_LIST_SIZE, head_bytes),
-                    (Setting.NO_RFC7540_PRIORITIES, 1),
-                )
-            )
-        )
+        self.is_draining = self.is_ending = self.is_full = False
+        self.sender.say(_our_settings(head_bytes))
 
     # -- the connection's side
 
@@ -101,6 +101,17 @@ class Http2Session:
         Tell whether a request ever came.
         """
         return self._highest > 0
+
+    @property
+    def has_only_opened(self) -> bool:
+        """
+        Tell whether no more is to be said than both sides' settings ask for, while every request is passed on whole.
+        """
+        return (
+            self.sender.frame_count == _OPENING_FRAMES
+            and bool(self.streams)
+            and all(stream.ended for stream in self.streams.values())
+        )
 
     def receive(self, data: bytes) -> None:
         """
@@ -125,6 +136,8 @@ class Http2Session:
         stream = self.streams.get(stream_id)
         if stream is not None:
             stream.emptied()
+        if self.is_full:
+            self.weigh()
 
     def begin_drain(self) -> None:
         """
@@ -166,6 +179,19 @@ class Http2Session:
         """
         self._resets.earn()
 
+    def weigh(self) -> None:
+        """
+        Have all upstreams read little while much waits, until half of it went.
+        """
+        if not self.is_full and self.sender.waiting_bytes > STREAMS_BYTES:
+            self.connection.flush()  # it may wait for no more than this turn's end
+        is_full = self.sender.waiting_bytes > (STREAMS_BYTES // 2 if self.is_full else STREAMS_BYTES)
+        if is_full is not self.is_full:
+            self.is_full = is_full
+            for stream in self.streams.values():
+                if stream.upstream is not None:
+                    stream.upstream.read_little(is_full)
+
     def stream_over(self, stream: Http2Stream) -> None:
         """
         Forget *stream*; what still comes on it, unless the client has ended it, is ignored.
@@ -173,6 +199,8 @@ class Http2Session:
         stream_id = stream.outflow.stream_id
         self.sender.drop(stream.outflow)
         self.streams.pop(stream_id, None)
+        if self.is_full:
+            self.weigh()
         if not stream.ended:
             self._ignore(stream_id)
 
@@ -246,9 +274,9 @@ class Http2Session:
     def _take_settings(self, event: Settings) -> None:
         self._spend(self._noise)
         for name, value in event.values:
-            if name == Setting.HEADER_TABLE_SIZE:
+            if name == _HEADER_TABLE_SIZE:
                 self.encoder.shrink(value)
-            elif name == Setting.INITIAL_WINDOW_SIZE:
+            elif name == _INITIAL_WINDOW_SIZE:
                 change = value - self.sender.initial_window_bytes
                 self.sender.initial_window_bytes = value
                 for stream in self.streams.values():
@@ -316,6 +344,24 @@ class Http2Session:
         if stream_id not in self._ignored:
             raise Http2Error(ErrorCode.STREAM_CLOSED, "a frame on a stream that is closed")
         self._spend(self._noise)
+
+
+@lru_cache(maxsize=2)  # one in a process, and another after its limits changed
+def _our_settings(head_bytes: int) -> bytes:
+    """
+    Give the frame that a connection begins with.
+
+    The window is RFC 9113's own, and said all the same: jh2 (urllib3.future, niquests) takes a server's for 6 MiB until
+    it hears of it, and then sends more than a stream may as soon as its upstream is slow.
+    """
+    return frames.settings(
+        (
+            (Setting.MAX_CONCURRENT_STREAMS, CONCURRENT_STREAMS),
+            (Setting.INITIAL_WINDOW_SIZE, DEFAULT_WINDOW_BYTES),
+            (Setting.MAX_HEADER_LIST_SIZE, head_bytes),
+            (Setting.NO_RFC7540_PRIORITIES, 1),
+        )
+    )
 
 
 _TAKERS: Final[dict[type, Callable[[Http2Session, Any], None]]] = {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from zope.interface import implementer
 
+from sptls.deadlines import Waits
 from sptls.interfaces import IDownstream
 from sptls.proxy.exchange_log import CLIENT_LEFT, note
 from sptls.proxy.gateway import BODY_BYTES
@@ -20,11 +21,11 @@ from sptls.proxy.head import parse_response
 from sptls.proxy.headers import client_fields, error_page, own_response
 from sptls.proxy.http2_flow import Inflow, Outflow
 from sptls.proxy.http2_frames import ErrorCode, headers, reset, window_update
-from sptls.proxy.http2_head import are_trailers
+from sptls.proxy.http2_head import WHITE, are_trailers
 from sptls.proxy.route import Answer, Forward, Redirect
+from sptls.proxy.trailers import passed_on
 
 if TYPE_CHECKING:
-    from sptls.deadlines import DeadlineQueue
     from sptls.errors import UpstreamError
     from sptls.interfaces import IUpstreamExchange
     from sptls.proxy.fields import Fields
@@ -35,8 +36,12 @@ if TYPE_CHECKING:
 _CONTINUE: Final = [(b":status", b"100")]
 
 
+# Of all streams whose request is complete with its head: they receive nothing.
+_NOTHING_COMES: Final = Inflow(0)
+
+
 @implementer(IDownstream)
-class Http2Stream:
+class Http2Stream(Waits):
     """
     One exchange; *request* is None when the head was malformed, *request_line* is what is known of it.
 
@@ -48,11 +53,11 @@ class Http2Stream:
         "_began_seconds",
         "_body_bytes",
         "_content",
-        "_deadline",
         "_fields",
         "_hsts",
         "_inflow",
         "_is_over",
+        "_options",
         "_owed_bytes",
         "_received_bytes",
         "_request",
@@ -62,6 +67,7 @@ class Http2Stream:
         "_session",
         "_started",
         "_status",
+        "_trailers",
         "ended",
         "outflow",
         "upstream",
@@ -74,17 +80,19 @@ class Http2Stream:
         self._began_seconds = session.connection.gateway.seconds()
         self.upstream: IUpstreamExchange | None = None
         self.outflow = Outflow(stream_id, session.sender.initial_window_bytes)
-        self._inflow = Inflow()
+        self._inflow = _NOTHING_COMES if ended else Inflow()
         # The answer's head, and content of it, that were not sent yet; *started* whether the head was.
         self._fields: Fields | None = None
         self._hsts: bytes | None = None
+        self._options: tuple[bytes, ...] = ()
+        self._trailers: Fields = []
         self._content, self._started, self._is_over = b"", False, False
         self._status = self._body_bytes = 0
         # Content that came, and how much of it the client's window must be widened by once the upstream goes on.
         self._received_bytes = self._owed_bytes = 0
         self._awaited_bytes = 0  # what came of it since its deadline was set
         self._request_paused = self._response_paused = False
-        self._deadline: DeadlineQueue | None = None
+        self._deadline = None
 
     # -- the connection's side
 
@@ -112,6 +120,8 @@ class Http2Stream:
                 error_page(decision.status, method, keep_alive=True, date=gateway.date(), location=location)
             )
         else:
+            if decision.site is not None and self._request is not None:
+                self._hsts = self._session.connection.hsts_for(self._request, decision.site)
             self.refuse(decision.status)
 
     def receive(self, data: bytes, flow_bytes: int, *, ends: bool) -> ErrorCode | None:
@@ -137,6 +147,7 @@ class Http2Stream:
             return None
         if data:
             upstream.send_data(data)
+            self._session.connection.holds = True
         if ends:
             if self.upstream is not None:
                 upstream.send_end()
@@ -148,10 +159,12 @@ class Http2Stream:
 
     def receive_trailers(self, fields: Fields, *, ends: bool) -> ErrorCode | None:
         """
-        Take the end of the content; trailers are dropped (RFC 9110 §6.5.1).
+        Take the end of the content, and the fields behind it.
         """
         if not ends or not are_trailers(fields):
             return ErrorCode.PROTOCOL_ERROR
+        if self.upstream is not None and not self.ended:
+            self.upstream.send_trailers([(name, value.strip(WHITE)) for name, value in fields])
         return self.receive(b"", 0, ends=True)
 
     def refuse(self, status: int) -> None:
@@ -193,6 +206,9 @@ class Http2Stream:
         if self.outflow.is_over:
             self._complete()
             return
+        if self._trailers:
+            self._send_trailers()
+            return
         if self._response_paused:
             self._response_paused = False
             if self.upstream is not None:
@@ -212,11 +228,20 @@ class Http2Stream:
 
     # -- IDownstream
 
+    @property
+    def seconds_left(self) -> float:
+        """
+        Tell how long the client takes for what is held for it.
+        """
+        connection = self._session.connection
+        return connection.gateway.held.seconds_left(connection)
+
     def response_head(self, head: ResponseHead) -> None:
         """
         Prepare the answer's head; it is sent with the first content.
         """
         self._status, self._fields = head.status, client_fields(head, self._hsts)
+        self._options = head.connection_options
 
     def response_data(self, data: bytes) -> None:
         """
@@ -231,12 +256,24 @@ class Http2Stream:
         """
         self._send(ends=False)
 
+    def response_trailers(self, fields: Fields) -> None:
+        """
+        Keep what is to go behind the content.
+        """
+        self._trailers = [(name.lower(), value) for name, value in passed_on(fields, self._options)]
+
     def response_end(self) -> None:
         """
         Send the rest.
         """
         self.upstream = None
-        self._send(ends=True)
+        if not self._trailers:
+            self._send(ends=True)
+            return
+        self._send(ends=False)
+        if not self.outflow.has_to_send and not self._is_over:
+            self._send_trailers()
+            self._session.connection.flush_soon()
 
     def response_failed(self, error: UpstreamError) -> None:
         """
@@ -275,9 +312,11 @@ class Http2Stream:
         connection = session.connection
         head_bytes, self._hsts = connection.passed_on(request, site)
         upstream = connection.gateway.upstreams.exchange(site, head_bytes, request, self)
-        if self._is_over or self.outflow.ends:
+        if self._is_over or self.outflow.ends or self._trailers:
             return  # it failed, or was answered, at once
         self.upstream = upstream
+        if session.is_full:
+            upstream.read_little(True)
         if request.expects_continue:
             session.sender.say(headers(self.outflow.stream_id, session.encoder.encode(_CONTINUE), ends=False))
         self._arm()
@@ -295,19 +334,21 @@ class Http2Stream:
     def _send(self, *, ends: bool) -> None:
         session, outflow = self._session, self.outflow
         content, self._content = self._content, b""
+        is_all = False
         if self._fields is not None:
             is_all = ends and not content
             block = session.encoder.encode(self._fields)
             session.sender.say(headers(outflow.stream_id, block, ends=is_all))
             self._fields, self._started = None, True
-            if is_all:
+        if ends:
+            # Where the client may be sending yet, it is told to stop, and not before it has the answer.
+            is_last = not is_all and self.ended and session.sender.say_last(outflow, content)
+            if is_all or is_last:
                 outflow.ends = outflow.is_over = True
                 self._complete()
-                session.connection.flush_soon()
-                return
-        if ends:
-            session.sender.put(outflow, content, ends=True)
-            session.connection.flush_soon()
+            else:
+                session.sender.put(outflow, content, ends=True)
+            session.connection.flush_soon(gone_streams=int(is_last))
         else:
             if content:
                 session.sender.put(outflow, content, ends=False)
@@ -316,7 +357,17 @@ class Http2Stream:
             if self.upstream is not None and not self._response_paused:
                 self._response_paused = True
                 self.upstream.pause_response()
+            session.weigh()
             self._arm()
+
+    def _send_trailers(self) -> None:
+        """
+        End the stream with what goes behind the content, all of which went.
+        """
+        session, outflow = self._session, self.outflow
+        session.sender.say(headers(outflow.stream_id, session.encoder.encode(self._trailers), ends=True))
+        outflow.ends = outflow.is_over = True
+        self._complete()
 
     def _complete(self) -> None:
         """
@@ -377,10 +428,3 @@ class Http2Stream:
         if queue is not self._deadline or (queue is gateway.body and self._awaited_bytes >= BODY_BYTES):
             self._awaited_bytes = 0
             self._wait_in(queue)
-
-    def _wait_in(self, queue: DeadlineQueue | None) -> None:
-        if self._deadline is not None and self._deadline is not queue:
-            self._deadline.clear(self)
-        if queue is not None:
-            queue.set(self)
-        self._deadline = queue

@@ -12,6 +12,7 @@ from sptls.errors import MalformedBody
 from sptls.proxy.body import ChunkedDecoder
 
 if TYPE_CHECKING:
+    from sptls.proxy.fields import Fields
     from sptls.proxy.head import RequestHead
 
 
@@ -38,6 +39,13 @@ class RequestContent:
         self.complete = self._decoder is None and self._left_bytes == 0
         # What came after the end: the next request's.
         self.rest = b""
+
+    @property
+    def trailers(self) -> Fields:
+        """
+        Give the fields behind the content, as they came.
+        """
+        return [] if self._decoder is None else self._decoder.trailers
 
     def feed(self, data: bytes) -> bytes | Broken:
         """

@@ -13,12 +13,12 @@ import socket
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from sptls.addresses import is_address
 from sptls.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Resolver:
         """
         Keep *host*'s addresses up to date until `forget`; *changed* is told them whenever they are others than before.
         """
-        if not _is_address(host):
+        if not is_address(host):
             self._hosts.setdefault(host, _Host()).watchers.append(changed)
             if self._call is not None:
                 self._begin(host)
@@ -172,7 +172,7 @@ class Resolver:
         Raises:
             UpstreamError: there are none; 502.
         """
-        if _is_address(host):
+        if is_address(host):
             return (host,)
         known = self._hosts.get(host)
         if known is not None and not known.addresses:
@@ -235,7 +235,3 @@ class Resolver:
             for changed in known.watchers:
                 changed(addresses)
         known.addresses = addresses
-
-
-def _is_address(host: str) -> bool:
-    return isIPAddress(host) or isIPv6Address(host)

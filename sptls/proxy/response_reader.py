@@ -15,6 +15,7 @@ from sptls.proxy.head import Malformed, ResponseHead, parse_response
 
 if TYPE_CHECKING:
     from sptls.proxy.body import ResponseBody
+    from sptls.proxy.fields import Fields
 
 # 100, 102 and 103 come once or twice; a stream of them is not an answer.
 _MAX_INTERIM: Final = 16
@@ -106,6 +107,13 @@ class ResponseReader:
         Tell whether a connection that is closed in good order now ends the answer, instead of breaking it off.
         """
         return self.head is not None and type(self._framing) is UntilClose
+
+    @property
+    def trailers(self) -> Fields:
+        """
+        Give the fields behind the content, as they came.
+        """
+        return [] if self._decoder is None else self._decoder.trailers
 
     @property
     def is_redirect(self) -> bool:

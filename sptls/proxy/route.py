@@ -72,11 +72,12 @@ class Redirect:
 @attrs.frozen
 class Refuse:
     """
-    Answer with an error page; *reason* is a fixed sentence for the log.
+    Answer with an error page; *reason* is a fixed sentence for the log, *site* the one that it is an answer of, if any.
     """
 
     status: int
     reason: str
+    site: Site | None = None
 
 
 def decide(
@@ -100,9 +101,6 @@ def decide(
         key_authorization = _key_authorization(head, tokens)
         if key_authorization is not None:
             return Answer(200, b"application/octet-stream", key_authorization)
-    if head.method == b"TRACE":
-        # It would show a script the cookies and the address fields it must not see; nginx refuses it as well.
-        return Refuse(405, "TRACE")
     if head.host is None:
         return Refuse(421, "the request names no host")
     site = sites.get(head.host)
@@ -111,6 +109,9 @@ def decide(
     if covers is not None and not covers(head.host):
         # Clients may reuse a connection for any name its certificate has, and no other (RFC 9110 §7.4).
         return Refuse(421, "the connection's certificate doesn't cover the host")
+    if head.method == b"TRACE":
+        # It would show a script the cookies and the address fields it must not see; nginx refuses it as well.
+        return Refuse(405, "TRACE", site)
     if site.redirect_http and covers is None and not is_secure and has_certificate(head.host):
         location = _location(head, site, https_port)
         if location is not None:

@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IPushProducer
 
 
+class ReadsSized(Protocol):
+    """
+    Twisted's TCP connections, which read so much at a time. TLS reads a record (RFC 8446 §5.1), never more than 16 KiB.
+    """
+
+    bufferSize: int  # noqa: N815 - Twisted's name
+
+
 class StreamTransport(Protocol):
     """
     ITCPTransport, IConsumer and IPushProducer in one, as far as they are used here.

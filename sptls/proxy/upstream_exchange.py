@@ -13,12 +13,14 @@ from zope.interface import implementer
 
 from sptls.errors import UpstreamError
 from sptls.interfaces import IUpstreamExchange
-from sptls.proxy.body import LAST_CHUNK, chunk
+from sptls.proxy.body import LAST_CHUNK, chunk, last_chunk
+from sptls.proxy.trailers import passed_on
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from sptls.interfaces import IDownstream
+    from sptls.proxy.fields import Fields
     from sptls.proxy.head import RequestHead
     from sptls.proxy.upstream_http1 import UpstreamConnection
     from sptls.proxy.upstream_origin import Origin
@@ -44,8 +46,8 @@ class UpstreamExchange:
     __slots__ = (
         "_chunked",
         "_held",
-        "_held_bytes",
         "_held_up",
+        "_last_chunk",
         "_origin",
         "begun",
         "connection",
@@ -53,6 +55,8 @@ class UpstreamExchange:
         "done",
         "downstream",
         "ended",
+        "held_bytes",
+        "reads_little",
         "repeatable",
         "request",
         "response_paused",
@@ -61,15 +65,15 @@ class UpstreamExchange:
 
     def __init__(self, origin: Origin, head_bytes: bytes, request: RequestHead, downstream: IDownstream) -> None:
         self._origin, self.request, self.downstream = origin, request, downstream
-        self._chunked = request.chunked
+        self._chunked, self._last_chunk = request.chunked, LAST_CHUNK
         # *ended*: the request is complete; *done*: nothing more is called on *downstream*.
         self.ended = not (request.chunked or request.content_length)
-        self.begun = self.done = self.retried = self.response_paused = False
+        self.begun = self.done = self.retried = self.response_paused = self.reads_little = False
         self.repeatable = self.ended and request.method in _REPEATABLE
         self.connection: UpstreamConnection | None = None
         self.dial: Deferred[None] | None = None
         # The request's bytes that no connection has taken yet; the head stays first, for a second connection.
-        self._held, self._held_bytes, self._held_up = [head_bytes], 0, False
+        self._held, self.held_bytes, self._held_up = [head_bytes], 0, False
 
     # -- IUpstreamExchange
 
@@ -79,11 +83,17 @@ class UpstreamExchange:
         """
         if not self.done and not self.ended:
             self._send(chunk(data) if self._chunked else data)
-            if not self.begun and self._held_bytes > GATHERED_BYTES:
+            if not self.begun and self.held_bytes > GATHERED_BYTES:
                 self.begin()
-            if self.connection is None and self._held_bytes > _HELD_BYTES and not (self._held_up or self.done):
+            if self.connection is None and self.held_bytes > _HELD_BYTES and not (self._held_up or self.done):
                 self._held_up = True
                 self.downstream.pause_request()
+
+    def send_trailers(self, fields: Fields) -> None:
+        """
+        Let the content end with *fields*, if it goes in chunks; where it has a length, there is no place for them.
+        """
+        self._last_chunk = last_chunk(passed_on(fields, self.request.connection_options))
 
     def send_end(self) -> None:
         """
@@ -92,7 +102,7 @@ class UpstreamExchange:
         if not self.done and not self.ended:
             self.ended = True
             if self._chunked:
-                self._send(LAST_CHUNK)
+                self._send(self._last_chunk)
             if self.connection is not None:
                 self.connection.request_ended()
             elif not self.begun:
@@ -115,6 +125,14 @@ class UpstreamExchange:
             self.response_paused = False
             if self.connection is not None:
                 self.connection.resume_response()
+
+    def read_little(self, little: bool) -> None:
+        """
+        Read a little of the answer at a time, or as usual again.
+        """
+        self.reads_little = little
+        if self.connection is not None:
+            self.connection.read_little(little)
 
     def abandon(self) -> None:
         """
@@ -147,6 +165,7 @@ class UpstreamExchange:
         Take note that *connection* was sent the `opening`.
         """
         del self._held[1:]
+        self.held_bytes = 0
         if self._held_up:
             self._held_up = False
             if not connection.request_paused:
@@ -172,4 +191,4 @@ class UpstreamExchange:
             self.connection.transport.write(data)
         else:
             self._held.append(data)
-            self._held_bytes += len(data)
+            self.held_bytes += len(data)

@@ -20,6 +20,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from sptls.deadlines import Waits
 from sptls.errors import UpstreamError
 from sptls.proxy.response_reader import ResponseReader
 
@@ -28,24 +29,27 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from sptls.deadlines import DeadlineQueue
-    from sptls.proxy.stream import StreamTransport
+    from sptls.proxy.stream import ReadsSized, StreamTransport
     from sptls.proxy.upstream_exchange import UpstreamExchange
     from sptls.proxy.upstream_origin import Origin
 
 _log = Logger()
 
 _REQUEST_TIMEOUT: Final = 408
+# What is read of an answer at a time: Twisted's own figure; and while its client has much to take already, of which a
+# click's redirect is whole, and a hundred streams' are not much.
+READ_BYTES: Final = 65536
+LITTLE_BYTES: Final = 4096
 
 
 @implementer(IProtocol, IPushProducer)
-class UpstreamConnection:
+class UpstreamConnection(Waits):
     """
     One connection to *address*. As a producer it is the request's content's.
     """
 
     __slots__ = (
         "_closing",
-        "_deadline",
         "_exchange",
         "_origin",
         "_reader",
@@ -62,7 +66,7 @@ class UpstreamConnection:
         self._origin, self.address, self.factory = origin, address, None
         self._exchange: UpstreamExchange | None = None
         self._reader: ResponseReader | None = None
-        self._deadline: DeadlineQueue | None = None
+        self._deadline = None
         self._closing = self._used = self.request_paused = False
 
     # -- Twisted's side
@@ -181,9 +185,12 @@ class UpstreamConnection:
             # they are acknowledged: 40 ms for the first click after a pause, and for each POST.
             self.transport.acknowledge_at_once()
         exchange.taken(self)
+        if exchange.reads_little:
+            self.read_little(True)
         if exchange.response_paused:
-            self.transport.pauseProducing()
-        self._arm()
+            self.pause_response()
+        else:
+            self._arm()
 
     def rest(self) -> None:
         """
@@ -203,13 +210,29 @@ class UpstreamConnection:
         """
         self.transport.pauseProducing()
         self._arm()
+        self._origin.held_up(self)
 
     def resume_response(self) -> None:
         """
         Read on.
         """
+        self._origin.flows(self)
         self.transport.resumeProducing()
         self._arm()
+
+    @property
+    def seconds_left(self) -> float:
+        """
+        Tell how long the client takes for what is held for it, whose answer comes here.
+        """
+        return 0.0 if self._exchange is None else self._exchange.downstream.seconds_left
+
+    def read_little(self, little: bool) -> None:
+        """
+        Read a little at a time, or as usual again; that takes effect at once, also for what is there to be read.
+        """
+        if hasattr(self.transport, "bufferSize"):
+            cast("ReadsSized", self.transport).bufferSize = LITTLE_BYTES if little else READ_BYTES
 
     def drop(self) -> None:
         """
@@ -217,6 +240,15 @@ class UpstreamConnection:
         """
         self._detach()
         self.close_now()
+
+    def give_up(self, error: UpstreamError) -> None:
+        """
+        Close now; the exchange fails, through no fault of the upstream's.
+        """
+        exchange = self._detach()
+        self.close_now()
+        if exchange is not None:
+            exchange.fail(error)
 
     def close(self) -> None:
         """
@@ -243,10 +275,7 @@ class UpstreamConnection:
         Close, unless it is closing; an exchange fails.
         """
         if not self._closing:
-            exchange = self._detach()
-            self.close_now()
-            if exchange is not None:
-                exchange.fail(UpstreamError(502, "the proxy is stopping"))
+            self.give_up(UpstreamError(502, "the proxy is stopping"))
 
     # -- answers
 
@@ -307,6 +336,8 @@ class UpstreamConnection:
         elif not self._closing:
             # First the connection, then the client: its next request may be here already and want a connection.
             self._origin.release(self)
+        if reader.trailers:
+            exchange.downstream.response_trailers(reader.trailers)
         exchange.downstream.response_end()
 
     def _fail(self, error: UpstreamError) -> None:
@@ -321,6 +352,10 @@ class UpstreamConnection:
         """
         exchange, self._exchange, self._reader = self._exchange, None, None
         if exchange is not None:
+            if exchange.response_paused:
+                self._origin.flows(self)
+            if exchange.reads_little:
+                self.read_little(False)
             exchange.connection = None
             self._wait_in(None)
         return exchange
@@ -344,10 +379,3 @@ class UpstreamConnection:
             queue = deadlines.head if exchange.ended else None
         if queue is not self._deadline or queue is deadlines.body:
             self._wait_in(queue)
-
-    def _wait_in(self, queue: DeadlineQueue | None) -> None:
-        if self._deadline is not None and self._deadline is not queue:
-            self._deadline.clear(self)
-        if queue is not None:
-            queue.set(self)
-        self._deadline = queue

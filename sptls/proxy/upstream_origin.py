@@ -8,6 +8,8 @@ the upstream at the very moment we write to it, and then nobody knows whether th
 
 from __future__ import annotations
 
+from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, cast
 
 import attrs
@@ -44,6 +46,10 @@ BODY_SECONDS: Final = 60.0
 # Of the connections to an upstream, those for requests whose content is still coming: clients that send it as slowly as
 # they may must leave clicks their half.
 _UPLOADS_SHARE: Final = 0.5
+# Of them, those whose answers wait for their clients while others wait for a connection. Beside the uploads' share the
+# clicks, whose answers are read at once, keep theirs.
+_UNREAD_SHARE: Final = 0.25
+_LOOKED_AT: Final = 16  # of these, before one of them has to go: a microsecond or a few for each
 # For the peer's part of an orderly end (TLS close_notify); nobody waits for it but the file descriptor.
 CLOSING_SECONDS: Final = 5.0
 
@@ -121,6 +127,7 @@ class Origin:
         "_open",
         "_retired",
         "_services",
+        "_unread",
         "_uploads",
         "_waiting",
         "deadlines",
@@ -137,6 +144,7 @@ class Origin:
         self._dialling: set[UpstreamExchange] = set()
         self._waiting: dict[UpstreamExchange, None] = {}
         self._uploads: set[UpstreamExchange] = set()  # begun before all of their content was there
+        self._unread: dict[UpstreamConnection, None] = {}  # those that their clients hold up, the longest first
         self._addresses: Addresses = ()
         self._dialler = Dialler(connector, services.clock)
         self._health = UpstreamHealth()
@@ -225,6 +233,20 @@ class Origin:
             if len(self._idle) > MAX_IDLE:
                 self._close_oldest()
 
+    def held_up(self, connection: UpstreamConnection) -> None:
+        """
+        Take note that the client whose answer comes on *connection* takes no more of it for now.
+        """
+        self._unread[connection] = None
+        if self._waiting:
+            self._make_room()
+
+    def flows(self, connection: UpstreamConnection) -> None:
+        """
+        Take note that *connection* is held up no more.
+        """
+        self._unread.pop(connection, None)
+
     def withdraw(self, connection: UpstreamConnection) -> None:
         """
         Use *connection* no more, which is being closed.
@@ -310,6 +332,8 @@ class Origin:
         return True
 
     def _begin_fresh(self, exchange: UpstreamExchange) -> None:
+        if not (self._has_room() or self._idle):
+            self._make_room()
         if self._has_room() or self._idle:
             if not self._has_room():
                 self._close_oldest()
@@ -322,6 +346,18 @@ class Origin:
 
     def _has_room(self) -> bool:
         return len(self._connected) + len(self._dialling) < self._services.limits.upstream_connections
+
+    def _make_room(self) -> None:
+        """
+        Take a connection from a slow reader, if those have more than their share.
+
+        The slowest of those that have been held up for longest: who reads at a pace is held up too, for a moment.
+        """
+        share = max(1, int(self._services.limits.upstream_connections * _UNREAD_SHARE))
+        if len(self._unread) > share:
+            self._services.counters.slow_readers += 1
+            slowest = max(islice(self._unread, _LOOKED_AT), key=attrgetter("seconds_left"))
+            slowest.give_up(UpstreamError(503, "the client reads too slowly while others wait"))
 
     def _close_oldest(self) -> None:
         next(iter(self._idle)).close()

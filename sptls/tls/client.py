@@ -8,8 +8,6 @@ session is offered (RFC 8446 §2.2), and nothing is verified twice, as it comes 
 
 from __future__ import annotations
 
-import ipaddress
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
@@ -19,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
 from zope.interface import implementer
 
+from sptls.addresses import is_address
 from sptls.connecting import connected
 from sptls.errors import UpstreamError
 from sptls.interfaces import IUpstreamConnector
@@ -89,7 +88,7 @@ class TlsConnector:
 
     def __init__(self, surroundings: TransportSurroundings, context: SSL.Context, host: str, port: int) -> None:
         self._surroundings, self._context = surroundings, context
-        self._host, self._port, self._host_is_address = host, port, _is_address(host)
+        self._host, self._port, self._host_is_address = host, port, is_address(host)
         self._session: SSL.Session | None = None
 
     async def connect(self, address: str, protocol: IProtocol) -> None:
@@ -221,13 +220,6 @@ def _cause(why: Failure) -> str:
     if why.check(ConnectionAborted):
         return "the TLS handshake did not end in time"
     return f"the TLS handshake failed ({', '.join(map(str, why.value.args) if why.value else ())})"
-
-
-def _is_address(host: str) -> bool:
-    with suppress(ValueError):
-        ipaddress.ip_address(host)
-        return True
-    return False
 
 
 def _nothing() -> None:

@@ -113,7 +113,7 @@ class ServedCertificates:
         """
         Serve *bundle* for *name* from the next handshake on; a name that is not configured any more is left alone.
         """
-        entry = self._entry(name)
+        entry = self._entries.own(name)
         if entry is not None and entry.passthrough is None:
             entry.bundle, entry.failing_until = bundle, None
             self._settle(name)
@@ -122,7 +122,7 @@ class ServedCertificates:
         """
         Refuse clients of *name*, while it has no certificate, until its next attempt; those that wait, at once.
         """
-        entry = self._entry(name)
+        entry = self._entries.own(name)
         if entry is not None:
             entry.failing_until = until
             self._settle(name)
@@ -131,7 +131,7 @@ class ServedCertificates:
         """
         Serve *name*'s certificate no more, since it can't be.
         """
-        entry = self._entry(name)
+        entry = self._entries.own(name)
         if entry is not None and entry.bundle is not None:
             entry.bundle = None
             self._settle(name)
@@ -146,21 +146,21 @@ class ServedCertificates:
         """
         Give the configured *name*'s certificate and until when it fails, each None where it is not so.
         """
-        entry = self._entry(name)
+        entry = self._entries.own(name)
         return None if entry is None else (entry.bundle, entry.failing_until)
 
     def passthrough_for(self, name: HostName) -> PassthroughConfig | None:
         """
         Give the server that has the configured *name*, or None where this one does.
         """
-        entry = self._entry(name)
+        entry = self._entries.own(name)
         return None if entry is None else entry.passthrough
 
     def bundle_for(self, name: HostName) -> CertificateBundle | None:
         """
         Give the certificate that is served for the configured *name*, or None; a wildcard's is its own only.
         """
-        entry = self._entry(name)
+        entry = self._entries.own(name)
         return None if entry is None else entry.bundle
 
     def has_valid(self, host: bytes) -> bool:
@@ -179,25 +179,18 @@ class ServedCertificates:
         before, entries, other = self._entries, [], []
         has_any = bool(len(before))  # at the start there is none, and there may be 100,000 domains
         for domain in domains:
-            old = (has_any and self._entry(domain.name)) or _Entry(domain.name, ordered=True)
+            old = (has_any and self._entries.own(domain.name)) or _Entry(domain.name, ordered=True)
             old.ordered = domain.is_ordered
             if old.passthrough != domain.passthrough:
                 old.passthrough, old.bundle = domain.passthrough, None
                 other.append(domain.name)
             entries.append((domain.name, old))
         self._entries = NameTable(entries)
-        self._default = None if default_name is None else self._entry(default_name)
-        other += [entry.name for entry in before if self._entry(entry.name) is None]
+        self._default = None if default_name is None else self._entries.get(default_name.wire)
+        other += [entry.name for entry in before if self._entries.own(entry.name) is None]
         for name in other:
             self._contexts.drop(name)
             self._settle(name)
-
-    def _entry(self, name: HostName) -> _Entry | None:
-        """
-        Give the entry of exactly *name*, not of a wildcard that stands for it.
-        """
-        entry = self._entries.get(name.wire)
-        return entry if entry is not None and entry.name == name else None
 
     def _settle(self, name: HostName) -> None:
         if self._settled is not None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sptls.config import LimitsConfig
     from sptls.deadlines import Deadlines
     from sptls.names import HostName
+    from sptls.shared_counts import SharedCounts
 
 _log = Logger()
 
@@ -100,7 +101,7 @@ class TlsServer:
 
     Not more than `limits.connections` are open at once, all sockets together; the others stay in the backlog. Peers in
     *proxy_protocol*, which may be replaced at any time (reload), must send a PROXY header first. *passages* takes the
-    connections that are another server's.
+    connections that are another server's. Addresses are counted in *counts*, where other processes serve too.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class TlsServer:
         limits: LimitsConfig,
         hold_seconds: float,
         passages: PassesOn | None = None,
+        counts: SharedCounts | None = None,
     ) -> None:
         self.reactor = reactor
         self.proxy_protocol: Networks | None = None
@@ -124,7 +126,7 @@ class TlsServer:
         self.waiting: set[Arrival] = set()
         self.transports: set[TlsTransport] = set()
         self._contexts, self._challenges, self._protocol_for = contexts, challenges, protocol_for
-        self._admission = Admission.for_tls(limits, reactor.seconds)
+        self._admission = Admission.for_tls(limits, reactor.seconds, counts)
         self._max_open, self._max_held = limits.connections, max(1, int(limits.connections * _HELD_SHARE))
         self._surroundings = TransportSurroundings.make(reactor, deadlines, self.lingering, limits.hello_seconds)
         self._listeners: list[TlsListener] = []
@@ -163,6 +165,13 @@ class TlsServer:
         Give the names for whose certificates clients wait.
         """
         return tuple(self._held)
+
+    def want_again(self) -> None:
+        """
+        Say once more for which names clients wait: who was told before may not have been able to do anything.
+        """
+        for name in self.held_names:
+            self._contexts.want(name)
 
     def stop_accepting(self, shared: Container[socket] = ()) -> None:
         """

@@ -12,6 +12,7 @@ import errno
 import ipaddress
 import os
 import socket
+import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,9 @@ _TCP_OPTIONS: Final = (
     (socket.TCP_NODELAY, 1),
     (socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS),
 )
+# Where `tcpi_bytes_acked` is in `tcp_info`, since Linux 4.1.
+_ACKED_AT: Final = 120
+_ACKED: Final = struct.Struct("=Q")
 _STREAM: Final = int(socket.SOCK_STREAM)  # an IntEnum costs a conversion each time
 _TCP: Final = int(socket.IPPROTO_TCP)
 
@@ -181,6 +185,15 @@ def accept(sock: socket.socket, family: int) -> tuple[socket.SocketType, tuple[A
     accepted = socket.SocketType(family, _STREAM, _TCP, descriptor)
     accepted.setblocking(False)
     return accepted, peer
+
+
+def acknowledged_bytes(sock: socket.SocketType) -> int:
+    """
+    Tell how much of what was sent on *sock*, a connection, the other end's system has (linux/tcp.h, `tcp_info`).
+    """
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED_AT + _ACKED.size)
+    acknowledged: int = _ACKED.unpack_from(info, _ACKED_AT)[0]
+    return acknowledged
 
 
 class CountedSocket(socket.SocketType):

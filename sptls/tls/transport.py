@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from sptls.tls.descriptor import TlsDescriptor
 from sptls.tls.reasons import ABORTED
-from sptls.tls.sockets import address_of
+from sptls.tls.sockets import acknowledged_bytes, address_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -124,6 +124,20 @@ class TlsTransport(TlsDescriptor):
         Give the reason why there is no connection any more, None while there is.
         """
         return self._ended
+
+    @property
+    def unsent_bytes(self) -> int:
+        """
+        Tell how much is kept until the socket takes it.
+        """
+        return len(self._out)
+
+    @property
+    def taken_bytes(self) -> int:
+        """
+        Tell how much of what was sent the peer's system has acknowledged, TLS's own included; while connected.
+        """
+        return acknowledged_bytes(self._socket) if self._ended is None else 0
 
     def session(self) -> SSL.Session | None:
         """

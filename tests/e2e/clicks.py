@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import attrs
@@ -26,11 +27,12 @@ PAUSE_SECONDS = 0.002
 @attrs.define
 class Clicks:
     """
-    What was answered with a redirect, by its target, and every failure in words.
+    What was answered with a redirect, by its target, every failure in words, and what the slowest click took.
     """
 
     answered: list[bytes] = attrs.field(factory=list)
     failures: list[str] = attrs.field(factory=list)
+    longest_seconds: float = 0.0
 
     def lost(self, origin: Origin) -> list[bytes]:
         """
@@ -51,7 +53,7 @@ def clicking(https: int, http: int, name: str, context: ssl.SSLContext, clients:
 
     def client(get: Callable[[str], Answer]) -> None:
         while not ended.wait(PAUSE_SECONDS):
-            target = f"/f/{next(numbers)}"
+            target, began = f"/f/{next(numbers)}", time.monotonic()
             try:
                 status = get(target).status
             except OSError as error:
@@ -61,6 +63,7 @@ def clicking(https: int, http: int, name: str, context: ssl.SSLContext, clients:
                     seen.answered.append(target.encode())
                 else:
                     seen.failures.append(f"{target}: {status}")
+            seen.longest_seconds = max(seen.longest_seconds, time.monotonic() - began)
 
     def over_tls(target: str) -> Answer:
         return https_get(https, target, name, context)

@@ -177,6 +177,22 @@ class Sent:
         return content[int(length[1]) :] if length else content
 
     @property
+    def trailers(self) -> list[bytes]:
+        """
+        Give the lines between what may be the last chunk and an empty line; the next request's, if there is none.
+        """
+        lasts = re.findall(rb"\n0+[ \t]*(?:;[^\r\n]*)?((?:\r\n[^\r\n]+)+)", self.message + NEXT)
+        return b"".join(lasts).split(b"\r\n")[1:]
+
+    @property
+    def connection_options(self) -> set[bytes]:
+        """
+        Give the options of all Connection fields, in lower case.
+        """
+        fields = (line.partition(b":")[2] for line in self.lines if line.lower().startswith(b"connection:"))
+        return {option.strip() for option in b",".join(fields).lower().split(b",")}
+
+    @property
     def hosts(self) -> list[bytes]:
         """
         Give whom it may be for: the Host fields' values and the target's authority.
@@ -226,6 +242,18 @@ STRICTER: Final = (
            lambda sent: _match(rb"\n[0-9a-f]+[ \t]*;[^\r\n]*[\x00-\x08\x0b-\x1f\x7f]", sent.message)),
     Reason("a length of more than 19 digits", "it is an attack on somebody's integers",
            lambda sent: _match(rb"\ncontent-length: *\d{20}", sent.head)),
+    Reason("a chunk's size of more than 15 digits", "the same; zeros before it count, as nobody writes them",
+           lambda sent: _match(rb"\n[0-9a-f]{16,}[ \t]*(?:;[^\r\n]*)?\r\n", sent.message[len(sent.head) :])),
+    Reason("a trailer that is no field", "folded, without a colon or a name: nginx skips whatever comes; " + _READERS,
+           lambda sent: any(not _match(_FIELD, line) for line in sent.trailers)),
+    Reason("a method of more than 32 bytes", "the longest that is registered has 17",
+           lambda sent: _match(rb"\A[A-Z_-]{33}", sent.first)),
+    Reason("a target of more than 8,148 bytes", "with the longest method the line is one that nginx takes no more",
+           lambda sent: _match(rb"\A\S+ \S{8149}", sent.first)),
+    Reason("`close` beside `keep-alive`", "close goes first (RFC 9112 §9.3); nginx goes by the field that comes last",
+           lambda sent: {b"close", b"keep-alive"} <= sent.connection_options),
+    Reason("more than 100 fields", "nginx's own bound since 1.29 is 1,000; a click has 20",
+           lambda sent: len(sent.lines) > 101),
 )  # fmt: skip
 
 # We pass these on, nginx refuses them. None of them says where a message ends or whom it is for.
@@ -233,8 +261,11 @@ MORE_LENIENT: Final = (
     Reason("the path's percent-encoding and dot segments",
            "a link's bytes are the service's business; nginx decodes the path to find its own `location`",
            lambda sent: _match(rb"\A\S+ [^ ?]*(?:%(?![0-9a-f]{2})|%00|/(?:\.|%2e){2}(?:[/?# ]|$))", sent.first)),
-    Reason("a connection option in quotes", "nginx takes any text with `close` in it for the option",
-           lambda sent: b'Connection: "close"' in sent.lines),
+    Reason("a connection option with `close` in it", "nginx takes any text that has it for the option",
+           lambda sent: any(_match(rb"\Aconnection:.*close", line) for line in sent.lines)),
+    Reason("a head of over 16,384 bytes",
+           "how many long fields nginx's four buffers hold depends on where one ends and the next begins",
+           lambda sent: len(sent.head) > 16384),
 )  # fmt: skip
 
 # Neither passes the request on; what comes behind it is not concerned.
@@ -262,14 +293,14 @@ def as_compared(request: Request, sent: Sent) -> Request:
     """
     Give *request* with what the service must see of *sent* in any case, and nothing else.
     """
-    options = b",".join(line.partition(b":")[2] for line in sent.lines if line.lower().startswith(b"connection:"))
-    dropped = _WRITTEN_ANEW | _HOP_BY_HOP | _CLAIMS | {option.strip() for option in options.lower().split(b",")}
+    dropped = _WRITTEN_ANEW | _HOP_BY_HOP | _CLAIMS | sent.connection_options
     kept = tuple(
         (name, value) for name, value in request.fields if name.lower() not in dropped and _NGINX_NAME.fullmatch(name)
     )
     # nginx writes `$host`: in lower case, without port and last dot. We leave it as it came.
     host = request.values(b"host")[0].lower().partition(b":")[0].removesuffix(b".")
-    return attrs.evolve(request, fields=((b"host", host), *kept))
+    # nginx drops trailers; what of them goes on with us is not among the fields.
+    return attrs.evolve(request, fields=((b"host", host), *kept), trailers=())
 
 
 def difference(message: bytes, ours: Seen, theirs: Seen) -> Reason | None:

@@ -142,10 +142,37 @@ def flooding(
                 child.stdout.close()
 
 
+_DECLINER = """
+import socket, sys
+listener = socket.socket(fileno=int(sys.argv[1]))
+while True:
+    client, _ = listener.accept()
+    with client:
+        client.recv(65536)
+        client.sendall(bytes.fromhex("15030300020270"))
+"""
+
+
+@contextlib.contextmanager
+def declining() -> Iterator[int]:
+    """
+    Have a program of its own decline every hello, whatever it says, at the least cost; give its port.
+    """
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        listener.set_inheritable(True)
+        words = [sys.executable, "-S", "-c", _DECLINER, str(listener.fileno())]
+        child = subprocess.Popen(words, pass_fds=[listener.fileno()])
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            child.kill()
+            child.wait()
+
+
 # -- slow clients
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Slow:
     """
     A client that sends the bytes of *message* one by one, and reads nothing unless it has to.

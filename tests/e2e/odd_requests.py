@@ -17,6 +17,7 @@ _ODD_BYTES: Final = [b"\0", b"\x01", b"\t", b"\n", b"\v", b"\f", b"\r", b"\x1f",
 _METHODS: Final = [
     *[b"GET"] * 12, *[b"POST"] * 6, b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"PATCH",
     b"PROPFIND", b"M-SEARCH", b"A_B", b"X", b"get", b"Get", b"TRACE", b"CONNECT", b"G3T", b"G.T", b"", b"A" * 32,
+    b"A" * 33,
 ]  # fmt: skip
 _VERSIONS: Final = [
     *[b"HTTP/1.1"] * 24, b"HTTP/1.0", b"HTTP/1.0", b"HTTP/1.2", b"HTTP/1.9", b"HTTP/2.0", b"HTTP/0.9", b"HTTP/1.10",
@@ -81,6 +82,15 @@ _CODINGS: Final = [
     b"\vchunked", b"chunked\v", b"\"chunked\"", b"'chunked'", b"xchunked", b"chunkedx", b"chunked;q=1", b"chun\xb7ked",
     b"chunked\0",
 ]  # fmt: skip
+# What is drawn to come twice, with one value or with two.
+_REPEATED: Final = [
+    b"Authorization", b"Content-Range", b"Expect", b"If-Match", b"If-Modified-Since", b"If-None-Match", b"If-Range",
+    b"If-Unmodified-Since", b"if-none-match", b"AUTHORIZATION",
+    b"Cookie", b"Content-Type", b"Range", b"Referer", b"User-Agent", b"Accept", b"Accept-Encoding", b"Cache-Control",
+    b"Via", b"Upgrade", b"TE", b"Connection", b"Keep-Alive", b"Date", b"X-A", b"X-Forwarded-For", b"Max-Forwards",
+]  # fmt: skip
+# Of lines, without their ends: nginx takes 8,190 bytes.
+_LONG_BYTES: Final = [4000, 8100, 8189, 8190, 8190, 8191, 8192, 8193, 9000, 16384]
 _CONTENTS: Final = [b"", b"x", b"List-Unsubscribe=One-Click", b"a\r\n0\r\n\r\n", NEXT, b"\0" * 300]
 
 
@@ -89,7 +99,7 @@ def odd_request(seed: int) -> bytes:
     Give the request of *seed*: a usual one, with nothing, one thing or a few things odd about it.
     """
     draw = Random(seed)  # noqa: S311 - no secret
-    head, content = _usual(draw) if draw.random() < 0.6 else _framed(draw)
+    head, content = draw.choices([_usual, _chunked, _framed], [5, 2, 3])[0](draw)
     if draw.random() < 0.15:
         head = _mangled(draw, head)
     return head + content
@@ -106,6 +116,13 @@ def _usual(draw: Random) -> tuple[bytes, bytes]:
     if kind == "chunked":
         return _head(draw, b"Transfer-Encoding: chunked"), _chunks(draw, content, odd=False)
     return _head(draw), b""
+
+
+def _chunked(draw: Random) -> tuple[bytes, bytes]:
+    """
+    Give a head that announces chunks, which are likely to be odd.
+    """
+    return _head(draw, b"Transfer-Encoding: chunked"), _chunks(draw, draw.choice(_CONTENTS), odd=True)
 
 
 def _framed(draw: Random) -> tuple[bytes, bytes]:
@@ -167,14 +184,35 @@ def _head(draw: Random, *framing: bytes) -> bytes:
     version = b"HTTP/1.1" if usual else draw.choice(_VERSIONS)
     first = draw.choice([*[b"%m %t %v"] * 40, b"%m  %t %v", b"%m %t  %v", b"%m\t%t %v", b"%m %t\t%v", b" %m %t %v",
                          b"%m %t %v ", b"%m %t", b"\r\n%m %t %v", b"\r\n\r\n%m %t %v", b"\n%m %t %v"])  # fmt: skip
+    if draw.random() < 0.03:
+        target += b"?" + b"x" * (draw.choice(_LONG_BYTES) - len(method) - len(target) - len(version) - 3)
     first = first.replace(b"%m", method).replace(b"%t", target).replace(b"%v", version)
-    fields = [*draw.sample(_FIELDS, draw.randrange(5)), *framing]
+    fields = [*draw.sample(_FIELDS, draw.randrange(5)), *framing, *_much(draw)]
     if not usual:
         fields += draw.sample(_ODD_FIELDS, draw.choice([0, 0, 1, 1, 2]))
     draw.shuffle(fields)
     host = draw.choice(_HOSTS) if not usual else _HOSTS[0]
     ends = draw.choice([*[b"\r\n"] * 40, b"\n", b"\r\r\n", b"\r"])
     return ends.join([first, *host, *fields, b"", b""])
+
+
+def _much(draw: Random) -> list[bytes]:
+    """
+    Give fields that are there twice, long, or many; mostly none.
+    """
+    kind = draw.choice([*[""] * 12, "twice", "twice", "long", "many"])
+    if kind == "twice":
+        name = draw.choice(_REPEATED)
+        value = b"100-continue" if name == b"Expect" else draw.choice([b"a", b"", b"trailers", b"close"])
+        return [b"%b: %b" % (name, value), b"%b: %b" % (name.swapcase(), draw.choice([value, value, b"b"]))]
+    if kind == "long":
+        name = draw.choice([b"Cookie", b"X-Long", b"Referer"])
+        spaces = b" " * draw.choice([0, 1, 1, 1, 5])
+        size = draw.choice(_LONG_BYTES) - len(name) - len(spaces) - 1
+        return [b"%b:%b%b" % (name, spaces, b"z" * size)] * draw.choice([1, 1, 1, 2, 3, 5])
+    if kind == "many":
+        return [b"X-%d: y" % number for number in range(draw.choice([60, 95, 99, 100, 101, 130]))]
+    return []
 
 
 def _mangled(draw: Random, head: bytes) -> bytes:

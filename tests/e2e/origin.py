@@ -203,6 +203,16 @@ class Origin:
         )
         return True
 
+    def answer_interim(self, connection: ssl.SSLSocket, received: Received) -> bool:
+        """
+        Two interim answers, and then one.
+        """
+        connection.sendall(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfinal"
+        )
+        return True
+
     def answer_until_close(self, connection: ssl.SSLSocket, received: Received) -> bool:
         """
         Content that ends with the connection.

@@ -26,12 +26,15 @@ _CHUNK_SIZE = re.compile(rb"[0-9a-f]{1,15}")
 class Request:
     """
     One whole request; *fields* without the white space round their values, *content* without its framing.
+
+    *trailers* are the fields behind it.
     """
 
     method: bytes
     target: bytes
     fields: tuple[tuple[bytes, bytes], ...]
     content: bytes
+    trailers: tuple[tuple[bytes, bytes], ...] = ()
 
     def values(self, name: bytes) -> list[bytes]:
         """
@@ -168,16 +171,25 @@ def _request(kept: _Kept) -> Request:
     line = _REQUEST_LINE.fullmatch(kept.line())
     if line is None:
         raise ValueError("no request line")
+    head = Request(line[1], line[2], _fields(kept), b"")
+    if len(head.values(b"host")) != 1:
+        raise ValueError("not one Host")
+    content = b"".join(_content(head, kept))
+    trailers = _fields(kept) if head.values(b"transfer-encoding") else ()
+    return attrs.evolve(head, content=content, trailers=trailers)
+
+
+def _fields(kept: _Kept) -> tuple[tuple[bytes, bytes], ...]:
+    """
+    Read fields and the empty line behind them.
+    """
     fields = []
     while text := kept.line():
         field = _FIELD.fullmatch(text)
         if field is None:
             raise ValueError("no field")
         fields.append((field[1], field[2].rstrip(b" \t")))
-    head = Request(line[1], line[2], tuple(fields), b"")
-    if len(head.values(b"host")) != 1:
-        raise ValueError("not one Host")
-    return attrs.evolve(head, content=b"".join(_content(head, kept)))
+    return tuple(fields)
 
 
 def _content(head: Request, kept: _Kept) -> Iterator[bytes]:
@@ -189,8 +201,6 @@ def _content(head: Request, kept: _Kept) -> Iterator[bytes]:
             yield kept.exactly(size)
             if kept.line():
                 raise ValueError("a chunk without end")
-        if kept.line():
-            raise ValueError("a trailer")
     elif lengths:
         if len(lengths) > 1 or not lengths[0].isdigit():
             raise ValueError("a length in doubt")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from sptls.proxy.fields import ONCE
 from tests.e2e.differential import (
     BEHIND_A_REFUSAL,
     MORE_LENIENT,
@@ -39,8 +40,15 @@ EXAMPLES = [
     b"GET / HTTP/1.1\r\n" + _HOST + b"X: a\vb\r\n\r\n",
     _CHUNKED + b"1;\0\r\nx\r\n0\r\n\r\n",
     b"POST / HTTP/1.1\r\n" + _HOST + b"Content-Length: 00000000000000000001\r\n\r\nx",
+    _CHUNKED + b"0000000000000001\r\nx\r\n0\r\n\r\n",
+    _CHUNKED + b"0\r\nX: a\r\n b\r\n\r\n",
+    b"A" * 33 + b" / HTTP/1.1\r\n" + _HOST + b"\r\n",
+    b"GET /" + b"a" * 8148 + b" HTTP/1.1\r\n" + _HOST + b"\r\n",
+    b"GET / HTTP/1.1\r\n" + _HOST + b"Connection: close\r\nConnection: keep-alive\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + _HOST + b"X: y\r\n" * 100 + b"\r\n",
     b"GET /%zz HTTP/1.1\r\n" + _HOST + b"\r\n",
     b"GET / HTTP/1.1\r\n" + _HOST + b'Connection: "close"\r\n\r\n',
+    b"GET / HTTP/1.1\r\n" + _HOST + (b"X: " + b"y" * 5000 + b"\r\n") * 5 + b"\r\n",
     b"TRACE / HTTP/1.1\r\n" + _HOST + b"\r\n",
 ]
 
@@ -69,6 +77,62 @@ def test_the_service_sees_what_it_sees_behind_nginx(sides: tuple[Side, Side]) ->
     assert [] == unexplained
     assert [] == ours.origin.broken
     assert same > len(SEEDS) // 2
+
+
+@pytest.mark.parametrize("message", [_CHUNKED + b"0\r\nno colon\r\n\r\n", _CHUNKED + b"0\r\n: no name\r\n\r\n"])
+def test_reason_has_more_than_one_example(sides: tuple[Side, Side], message: bytes) -> None:
+    """
+    What nginx skips behind the last chunk is a fold, or any line.
+    """
+    ours, theirs = sides
+    found = difference(message, ours.seen(message), theirs.seen(message))
+    assert found is not None
+    assert "a trailer that is no field" == found.what
+
+
+@pytest.mark.parametrize("name", [*sorted(ONCE), b"content-length", b"host"])
+@pytest.mark.parametrize("value", [b"", b"x"])
+def test_neither_takes_a_second_of_what_says_one_thing(sides: tuple[Side, Side], name: bytes, value: bytes) -> None:
+    """
+    Equal or not; what is sent behind it is not reached either.
+    """
+    first = {b"expect": b"100-continue", b"content-length": b"0", b"host": b"click.example.com"}.get(name, b"x")
+    fields = b"%b: %b\r\n%b: %b\r\n" % (name, first, name.title(), value or first)
+    host = b"" if name == b"host" else _HOST
+    message = b"GET / HTTP/1.1\r\n%b%b\r\n" % (host, fields)
+    assert [((400,), ())] * 2 == [(seen.statuses, seen.requests) for seen in (side.seen(message) for side in sides)]
+
+
+def test_every_other_field_may_come_twice(sides: tuple[Side, Side]) -> None:
+    """
+    Both pass both on, in their order.
+    """
+    names = [
+        b"Cookie",
+        b"Range",
+        b"Referer",
+        b"User-Agent",
+        b"Content-Type",
+        b"Accept",
+        b"Date",
+        b"X",
+        b"Cache-Control",
+    ]
+    message = b"GET / HTTP/1.1\r\n" + _HOST + b"".join(b"%b: a\r\n%b: b\r\n" % (name, name) for name in names) + b"\r\n"
+    ours, theirs = sides
+    assert SAME is difference(message, ours.seen(message), seen := theirs.seen(message))
+    assert (200, 200) == seen.statuses
+    assert [b"a", b"b"] == seen.requests[0].values(b"cookie")
+
+
+@pytest.mark.parametrize(("size", "status"), [(8190, 200), (8191, 431)])
+def test_both_take_fields_of_the_same_length(sides: tuple[Side, Side], size: int, status: int) -> None:
+    """
+    To the byte; nginx has the older status for it.
+    """
+    message = b"GET / HTTP/1.1\r\n" + _HOST + b"X: " + b"y" * (size - 3) + b"\r\n\r\n"
+    ours, theirs = (side.seen(message).statuses[0] for side in sides)
+    assert (status, {431: 400}.get(status, status)) == (ours, theirs)
 
 
 @pytest.mark.parametrize(

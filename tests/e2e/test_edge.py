@@ -388,11 +388,14 @@ def test_whoever_came_by_https_is_not_redirected(edge: Edge) -> None:
 
 def test_hsts_over_https_only(edge: Edge) -> None:
     """
-    With what the tracking service answers for that domain: not over HTTP, not for another one, not with a 421.
+    With each answer for that domain, our own too: not over HTTP, not for another one, not with a 421.
     """
     expected = "max-age=31536000; includeSubDomains"
     answer = https_get(edge.daemon.https, "/f/hsts", CLICK, edge.context())
     assert (302, expected) == (answer.status, hsts(answer))
+    answer = https_get(edge.daemon.https, "/break/hsts", CLICK, edge.context())
+    assert (502, expected) == (answer.status, hsts(answer))
+    assert (502, None) == ((answer := http_get(edge.daemon.http, "/break/hsts", CLICK)).status, hsts(answer))
     assert None is hsts(http_get(edge.daemon.http, "/f/hsts", CLICK))
     assert None is hsts(https_get(edge.daemon.https, "/f/hsts", OTHER, edge.context()))
     with dial(edge.daemon.https) as plain, edge.context().wrap_socket(plain, server_hostname=CLICK) as sock:

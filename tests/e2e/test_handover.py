@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sptls import predecessor
+from sptls.certs.lock import is_free
 from sptls.cli.client import DaemonClient
 from sptls.errors import ControlError, StartError
 from sptls.names import HostName
@@ -122,6 +124,8 @@ def test_successor_that_ends_changes_nothing(launcher: Launcher) -> None:
         assert 3 == len(successor.sockets)
         with pytest.raises(ControlError, match="another process is taking over"):
             DaemonClient(launcher.state).issue([HostName(CLICK)])
+        assert 1 == launcher.spawn("--take-over").wait()
+        assert "does not hand over: another process is taking over already" in daemon.log
         launcher.write(domains=f'domains = ["{CLICK}", "{OTHER}"]', acme=INTERNAL)
         daemon.signal(signal.SIGHUP)
         successor.let_go()
@@ -222,6 +226,24 @@ def test_no_connection_is_lost_while_systemd_has_the_sockets(
     assert ([], []) == (clicks.failures, clicks.lost(tracking))
 
 
+def test_sockets_are_found_though_twistd_has_no_cache_of_its_plugins(launcher: Launcher) -> None:
+    """
+    Under DynamicUser it can't write one, imports every plugin at every start, and Twisted's own read the environment.
+    """
+    launcher.write(domains=f'domains = ["{CLICK}"]', acme=INTERNAL)
+    plugins = launcher.directory / "plugins/twisted/plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "unknown.py").write_text("import twisted.internet.endpoints\n")
+    path = os.pathsep.join(filter(None, (str(plugins.parents[1]), os.environ.get("PYTHONPATH"))))
+    launcher.environment["PYTHONPATH"] = path
+    with contextlib.ExitStack() as ending:
+        sockets = [ending.enter_context(listening(port)) for port in (launcher.https, launcher.http)]
+        activator = Activator(launcher, sockets)
+        ending.callback(activator.stop)
+        activator.restart()
+        assert 421 == http_get(launcher.http, "/", "stranger.example").status
+
+
 def test_socket_that_nothing_is_configured_for_ends_the_start(launcher: Launcher) -> None:
     """
     The error names it, and says what to do.
@@ -261,6 +283,29 @@ def test_process_that_is_stopping_hands_nothing_over(launcher: Launcher) -> None
         until(lambda: _refuses(launcher.http), "drain")
         with pytest.raises(StartError, match="it is ending"):
             predecessor.ask(launcher.state)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_process_that_ends_when_its_sockets_are_handed_over(launcher: Launcher, number: signal.Signals) -> None:
+    """
+    Nobody is refused: who connects waits for the successor.
+    """
+    launcher.write(domains=f'domains = ["{CLICK}"]', acme=INTERNAL)
+    with _all_ended(launcher.spawn()) as (daemon,):
+        _serving(daemon)
+        successor = predecessor.ask(launcher.state)
+        assert successor is not None
+        daemon.signal(number)
+        assert -number == daemon.wait()
+        assert not is_free(launcher.state)
+        with contextlib.ExitStack() as closing:
+            closing.callback(successor.lock.release)
+            closing.callback(successor.let_go)
+            sockets = [closing.enter_context(one.socket) for one in successor.sockets]
+            client = closing.enter_context(socket.create_connection(("127.0.0.1", launcher.http), 5))
+            client.sendall(b"?")
+            readable, _, _ = select.select(sockets, [], [], 10)
+            assert launcher.http == readable[0].getsockname()[1]
 
 
 @pytest.mark.pebble

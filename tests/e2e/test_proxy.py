@@ -91,7 +91,7 @@ def test_user_agent_and_repeated_fields_are_kept(daemon: Daemon, tracking: Origi
 
 def test_hop_by_hop_fields_stay_on_their_hop(daemon: Daemon, tracking: Origin, trusting: ssl.SSLContext) -> None:
     """
-    Connection and what it names, Upgrade and Keep-Alive are dropped both ways; trailers too.
+    Connection and what it names, Upgrade and Keep-Alive are dropped both ways; trailers are no fields of the head.
     """
     with connect(daemon.https, CLICK, trusting) as connection:
         answer = ask(

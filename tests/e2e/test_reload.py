@@ -151,6 +151,20 @@ def test_thousands_of_names_come_from_a_file_of_their_own(launcher: Launcher) ->
         daemon.wait_valid("one.example.com")
 
 
+def test_supervisor_gets_signs_of_life(launcher: Launcher) -> None:
+    """
+    Where systemd's WatchdogSec is set, a daemon that serves is heard of, again and again.
+    """
+    launcher.write(domains=f'domains = ["{CLICK}"]', acme=INTERNAL)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(launcher.directory / "notify"))
+        supervisor.settimeout(20)
+        launcher.environment |= {"NOTIFY_SOCKET": str(launcher.directory / "notify"), "WATCHDOG_USEC": "200000"}
+        with launcher.running():
+            heard = [supervisor.recv(1000) for _ in range(4)]
+        assert [b"READY=1\nSTATUS=serving 1 domain", *[b"WATCHDOG=1"] * 3] == heard
+
+
 def test_supervisor_hears_of_the_start_the_reload_and_the_end(launcher: Launcher) -> None:
     """
     Type=notify of systemd: ready once clients are served, reloading until it is over, stopping when it drains.

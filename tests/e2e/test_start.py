@@ -12,13 +12,26 @@ import socket
 import ssl
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trustme
 
 from tests.e2e.conftest import CLICK, own_domain
-from tests.e2e.daemon import TWISTD, Launcher, ask, connect, http_get, https_get, parse, read_all, request, until
+from tests.e2e.daemon import (
+    TWISTD,
+    Daemon,
+    Launcher,
+    ask,
+    connect,
+    http_get,
+    https_get,
+    parse,
+    read_all,
+    request,
+    until,
+)
 from tests.e2e.origin import Origin
 
 pytestmark = pytest.mark.e2e
@@ -200,6 +213,51 @@ def test_sigusr1_reopens_the_access_log(
         https_get(daemon.https, "/q/new", CLICK, trusting)
         until(lambda: "/q/new" in path.read_text(), "new line", 5)
         assert "/q/new" not in moved.read_text()
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_signals_that_come_during_the_start_end_nothing(launcher: Launcher, ignored: bool) -> None:
+    """
+    From the first moment on where whoever starts it ignores them (``env --ignore-signal``), and else from when twistd
+    has our plugin; in the end the configuration is read again.
+    """
+    launcher.write(domains=f'domains = ["{CLICK}"]', acme=INTERNAL)
+    numbers = (signal.SIGHUP, signal.SIGUSR1)
+    before = {number: signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL) for number in numbers}
+    try:
+        daemon = launcher.spawn()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    try:
+        if not ignored:
+            until(lambda: _is_caught(daemon, signal.SIGHUP), "handlers")  # it is the last one
+        until(lambda: _is_healthy_under(daemon, *numbers), "healthy daemon")
+        until(lambda: "the configuration was read again" in daemon.log, "reload")
+        assert 200 == http_get(daemon.admin, "/healthz", "localhost").status
+    finally:
+        daemon.stop()
+
+
+def _is_caught(daemon: Daemon, number: signal.Signals) -> bool:
+    """
+    Tell whether the process has a handler of its own for the signal.
+    """
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    (caught,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(caught, 16) & 1 << number - 1)
+
+
+def _is_healthy_under(daemon: Daemon, *numbers: signal.Signals) -> bool:
+    """
+    Send the signals, and tell whether the daemon serves.
+    """
+    for number in numbers:
+        daemon.signal(number)
+    assert daemon.process.poll() is None, daemon.log
+    with suppress(OSError):
+        return http_get(daemon.admin, "/healthz", "localhost").status == 200
+    return False
 
 
 def test_daemonized_it_serves_and_ends(launcher: Launcher, authority: trustme.CA, trusting: ssl.SSLContext) -> None:

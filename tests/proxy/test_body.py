@@ -18,6 +18,7 @@ from sptls.proxy.body import (
     NoBody,
     UntilClose,
     chunk,
+    last_chunk,
     request_body,
     response_body,
 )
@@ -83,12 +84,22 @@ def test_a_chunk_has_its_size_before_it() -> None:
     assert (b"1a\r\n" + b"x" * 26 + b"\r\n", b"", b"0\r\n\r\n") == (chunk(b"x" * 26), chunk(b""), LAST_CHUNK)
 
 
-def test_extensions_and_trailers_are_dropped() -> None:
+def test_extensions_and_trailers_are_no_content() -> None:
     """
     The content comes out, and what follows the last chunk is kept for the next reader.
     """
     data = b'5;a\r\nhello\r\n00A ; b="\xff\t"\r\n, world!!!\r\n000;c\r\nA: b\r\nSig:\r\n\r\nnext'
     assert (b"hello, world!!!", True, b"next") == decode(data)
+
+
+def test_trailers_are_kept() -> None:
+    """
+    In their order and spelling, without the white space round their values.
+    """
+    decoder = ChunkedDecoder()
+    decoder.feed(b"1\r\nx\r\n0\r\nA: b\r\nSig:\r\n")
+    decoder.feed(b"a:\t c \r\n\r\nB: d\r\n")
+    assert ([(b"A", b"b"), (b"Sig", b""), (b"a", b"c")], b"B: d\r\n") == (decoder.trailers, decoder.leftover)
 
 
 def test_white_space_behind_a_size_is_forgiven() -> None:
@@ -135,7 +146,8 @@ def test_bytes_after_the_end_are_left_over() -> None:
         b"0\r\nA: b\0\r\n",
         b"1;" + b"a" * 5000,
         b"1;" + b"a" * 5000 + b"\r\n",
-        b"0\r\n" + b"A: b\r\n" * 5000,
+        b"0\r\n" + b"A: b\r\n" * 101,
+        b"0\r\n" + (b"A: " + b"b" * 1000 + b"\r\n") * 17,
         (b"1;" + b"a" * 1000 + b"\r\nx\r\n") * 20,
     ],
 )
@@ -174,6 +186,20 @@ def test_our_chunks_are_read_by_our_decoder(pieces: list[bytes]) -> None:
     """
     stream = b"".join([*map(chunk, pieces), LAST_CHUNK])
     assert (b"".join(pieces), True, b"") == decode(stream)
+
+
+_NAMES = st.text("Aa-_1", min_size=1, max_size=5).map(str.encode)
+_VALUES = st.binary(max_size=9).map(lambda raw: raw.translate(None, b"\0\r\n\v\f").strip())
+
+
+@given(st.lists(st.tuples(_NAMES, _VALUES), max_size=9), st.integers(0, 99))
+def test_our_trailers_are_read_by_our_decoder(trailers: list[tuple[bytes, bytes]], cut: int) -> None:
+    """
+    Whatever is in them.
+    """
+    stream, decoder = chunk(b"abc") + last_chunk(trailers), ChunkedDecoder()
+    content = decoder.feed(stream[:cut]) + decoder.feed(stream[cut:])
+    assert (b"abc", True, trailers, b"") == (content, decoder.finished, decoder.trailers, decoder.leftover)
 
 
 @given(

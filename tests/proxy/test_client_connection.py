@@ -9,7 +9,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from sptls.addresses import Networks
 from sptls.proxy.client_connection import ClientConnection
 from sptls.proxy.head import RequestHead, parse_request
-from tests.proxy.wire import GET, Stage, TlsWire, Wire
+from tests.proxy.wire import GET, OK, Stage, TlsWire, Wire, lost
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
@@ -47,6 +47,45 @@ def test_deadlines_are_the_protocols() -> None:
     """
     with pytest.raises(NotImplementedError):
         ClientConnection(Stage().gateway).deadline_passed()
+
+
+def test_what_is_held_is_the_protocols() -> None:
+    """
+    What is in memory depends on what is spoken.
+    """
+    with pytest.raises(NotImplementedError):
+        _ = ClientConnection(Stage().gateway).held_bytes
+
+
+def test_what_a_client_has_taken_is_known_with_tls() -> None:
+    """
+    Its system says so; Twisted's transport of port 80 doesn't.
+    """
+    stage = Stage()
+    (one, wire), (other, _) = stage.connect(TlsWire()), stage.connect()
+    assert isinstance(wire, TlsWire)
+    wire.taken_bytes = 5
+    assert (5, 0) == (one.taken_bytes, other.taken_bytes)
+
+
+@pytest.mark.parametrize("end", ["open", "closing", "lost"])
+def test_client_that_takes_nothing_is_in_the_account(end: str) -> None:
+    """
+    Also while its connection closes; not when that is gone.
+    """
+    stage = Stage()
+    connection, wire = stage.connect(TlsWire())
+    wire.full_bytes = 100
+    connection.dataReceived(GET[:-2] + b"Connection: close\r\n\r\n" if end == "closing" else GET)
+    assert isinstance(wire, TlsWire)
+    wire.closes_at_once = False
+    stage.exchanges[0].answer(OK, bytes(1000))
+    if end == "lost":
+        lost(connection)
+    assert (0 if end == "lost" else wire.unsent_bytes) == stage.gateway.held.total_bytes
+    assert wire.unsent_bytes > 1000
+    connection.let_go()
+    assert "aborted" == wire.end
 
 
 def test_a_trusted_peer_is_believed_its_clients() -> None:

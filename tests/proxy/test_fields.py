@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sptls.proxy.fields import HeadError, read_content_length, read_fields, read_persistence
+from sptls.proxy.fields import ONCE, HeadError, read_content_length, read_fields, read_persistence
 
 FRAMING = frozenset({b"host"})
 
@@ -29,6 +29,20 @@ def test_framing_fields_are_collected_by_lower_case_name() -> None:
     The values of the fields asked for come in order, whatever their spelling.
     """
     assert {b"host": [b"a", b"b"]} == read(b"first\r\nHOST: a\r\nOther: x\r\nhost: b")[1]
+
+
+@pytest.mark.parametrize("name", sorted(ONCE))
+def test_field_that_says_one_thing_may_be_there_once(name: bytes) -> None:
+    """
+    Of two, the service might go by either, equal or not; whoever asks for none of them does not look.
+    """
+    block = b"first\r\n%b: 1\r\nOther: 2" % name.title()
+    assert {name: [b"1"]} == read_fields(block, block.split(b"\r\n"), ONCE)[1]
+    block += b"\r\n%b: 1" % name
+    with pytest.raises(HeadError) as caught:
+        read_fields(block, block.split(b"\r\n"), ONCE)
+    assert 400 == caught.value.status
+    assert {} == read(block)[1]
 
 
 def test_controls_that_nobody_takes_for_an_end_stay_in_values() -> None:

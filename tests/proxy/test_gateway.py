@@ -4,6 +4,7 @@ from twisted.internet.defer import Deferred
 
 from sptls.config import UpstreamConfig
 from sptls.names import HostName, NameTable
+from sptls.proxy.gateway import SHORTLY_SECONDS
 from sptls.proxy.route import Site
 from tests.proxy.wire import GET, OK, SITE, Stage, logged, lost
 
@@ -90,4 +91,23 @@ def test_flushes_of_one_turn_are_done_together() -> None:
     assert (["a", "b"], ["critical"]) == (done, [level for level, _ in events])
     stage.gateway.soon(lambda: done.append("c"))
     stage.clock.advance(0)
+    assert ["a", "b", "c"] == done
+
+
+def test_flush_shortly_waits_for_a_short_time() -> None:
+    """
+    Half of it at least, and for what is there to be read then; whoever asks meanwhile has a time of its own.
+    """
+    stage = Stage()
+    done = []
+    stage.gateway.shortly(lambda: done.append("a"))
+    stage.clock.advance(SHORTLY_SECONDS / 2)
+    stage.gateway.shortly(lambda: done.append("b"))
+    assert [] == done
+    stage.clock.advance(SHORTLY_SECONDS / 2)
+    assert ["a"] == done
+    stage.clock.advance(SHORTLY_SECONDS / 2)
+    assert ["a", "b"] == done
+    stage.gateway.shortly(lambda: done.append("c"))
+    stage.clock.pump([SHORTLY_SECONDS / 2] * 2)
     assert ["a", "b", "c"] == done

@@ -146,7 +146,7 @@ def test_another_host_field_names_the_client_s_own_beside_it(config: UpstreamCon
     assert b"GET /p HTTP/1.1\r\nHost: " + expected + b"\r\n" + OURS + forwarded == upstream(head, Site(NAME, config))
 
 
-NAMES = st.sampled_from([b"Cookie", b"cookie", b"X-A", b"Accept", b"User-Agent", b"X_b", b"Referer", b"Authorization"])
+NAMES = st.sampled_from([b"Cookie", b"cookie", b"X-A", b"Accept", b"User-Agent", b"X_b", b"Referer", b"Range"])
 VALUES = st.sampled_from([b"", b"a b", b"\x01\xff", b"x: y", b"a, b"])
 
 
@@ -354,6 +354,22 @@ def test_fields_for_http2_have_no_length_where_there_is_none() -> None:
     assert [(b":status", b"204")] == client_fields(response(b"HTTP/1.1 204 No Content", b"Content-Length: 0"))
 
 
+def test_what_announces_trailers_goes_where_they_may_go() -> None:
+    """
+    With chunks, and in HTTP/2; in Connection it is of that connection.
+    """
+    announced, chunked, length = b"Trailer: Sum", b"Transfer-Encoding: chunked", b"Content-Length: 2"
+    heads = [request(b"POST / HTTP/1.1", b"Host: a", announced, framing) for framing in (chunked, length)]
+    assert [True, False] == [announced in upstream(head) for head in heads]
+    answers = [
+        response(b"HTTP/1.1 200 OK", announced, *more)
+        for more in ((chunked,), (length,), (chunked, b"Connection: trailer"))
+    ]
+    assert [True, False, False] == [announced in client(answer) for answer in answers]
+    assert [True, False, False] == [(b"trailer", b"Sum") in client_fields(answer) for answer in answers]
+    assert announced not in client(answers[0], request(b"GET / HTTP/1.0"))
+
+
 def test_hsts_replaces_the_upstreams() -> None:
     """
     RFC 6797 §6.1: one field, once; without it the service has its say.
@@ -363,6 +379,7 @@ def test_hsts_replaces_the_upstreams() -> None:
     expected = b"HTTP/1.1 200 OK\r\nX: y\r\nStrict-Transport-Security: max-age=60\r\nContent-Length: 2\r\n\r\n"
     assert expected == for_client(head, GET, body, keep_alive=True, hsts=b"max-age=60")
     assert b"strict-transport-security: max-age=1\r\n" in for_client(head, GET, body, keep_alive=True)
+    assert b"strict" not in for_client(head, GET, body, keep_alive=True, hsts=b"").lower()
 
 
 def test_hsts_over_http2() -> None:
@@ -376,3 +393,12 @@ def test_hsts_over_http2() -> None:
     head = response(b"HTTP/1.1 200 OK", lines[0])
     assert expected == client_fields(head, b"max-age=60")
     assert [(b":status", b"200"), (b"strict-transport-security", b"max-age=1")] == client_fields(head)
+    assert [(b":status", b"200")] == client_fields(head, b"")
+
+
+def test_our_own_answer_has_the_domains_hsts() -> None:
+    """
+    RFC 6797 §7.1.
+    """
+    field = b"\r\nStrict-Transport-Security: max-age=60\r\n"
+    assert [True, False, False] == [field in error_page(502, b"GET", hsts=hsts) for hsts in (b"max-age=60", b"", None)]

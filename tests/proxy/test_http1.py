@@ -12,7 +12,8 @@ from zope.interface.verify import verifyObject
 from sptls.config import LimitsConfig
 from sptls.proxy.client_connection import LINGER_BYTES
 from sptls.proxy.gateway import BODY_BYTES, BODY_SECONDS, FIRST_SECONDS, LINGER_SECONDS, WRITE_SECONDS
-from sptls.proxy.http1 import PIPELINED_BYTES, Http1
+from sptls.proxy.held_content import HeldContent
+from sptls.proxy.http1 import PAUSED_BYTES, PIPELINED_BYTES, Http1
 from tests.proxy.wire import GET, OK, POST, PlayedExchange, Stage, TlsWire, fails_with, lost
 
 if TYPE_CHECKING:
@@ -263,6 +264,23 @@ def test_content_is_streamed_as_it_comes() -> None:
     assert (b"abc", []) == (exchange.content, exchange.events)
     connection.dataReceived(b"def")
     assert (b"abcdef", ["end"]) == (exchange.content, exchange.events)
+
+
+def test_trailers_are_passed_on_with_the_end() -> None:
+    """
+    Each request's own, in one read or in many.
+    """
+    stage = Stage()
+    connection, _ = stage.connect()
+    head = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+    connection.dataReceived(head + b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n")
+    stage.exchanges[0].answer(OK, b"ok")
+    for byte in head + b"3\r\nabc\r\n0\r\nx-sum:2\r\n\r\n":
+        connection.dataReceived(bytes((byte,)))
+    stage.exchanges[1].answer(OK, b"ok")
+    connection.dataReceived(head + b"0\r\n\r\n")
+    assert [[(b"X-Sum", b"1")], [(b"x-sum", b"2")], []] == [exchange.trailers for exchange in stage.exchanges]
+    assert [["end"]] * 3 == [exchange.events for exchange in stage.exchanges]
 
 
 def test_upgrade_is_dropped_and_the_content_is_not() -> None:
@@ -767,3 +785,76 @@ def test_close_after_the_last_answer(at_once: bool) -> None:
     connection.dataReceived(GET[:-2] + b"Connection: close\r\n\r\n")
     stage.exchanges[0].answer(OK, b"ok")
     assert (True, at_once) == (wire.disconnecting, not stage.gateway.connections)
+
+
+# -- what is held
+
+
+def test_what_a_client_has_in_memory_is_in_the_account() -> None:
+    """
+    A head that isn't complete, requests that wait, an answer that isn't taken; nothing where all goes its way.
+    """
+    stage = Stage()
+    held = stage.gateway.held
+    connection, wire = stage.connect(TlsWire())
+    connection.dataReceived(GET[:10])
+    sizes = [held.total_bytes]
+    connection.dataReceived(GET[10:])
+    sizes.append(held.total_bytes)
+    connection.dataReceived(GET)
+    sizes.append(held.total_bytes)
+    wire.full_bytes = 1000
+    stage.exchanges[0].begin(OK, bytes(2000))
+    sizes.append(held.total_bytes - wire.unsent_bytes)
+    assert [10, 0, len(GET), len(GET)] == sizes
+    stage.exchanges[0].downstream.response_end()
+    wire.take_all()
+    assert 0 == held.total_bytes
+
+
+def test_answer_that_is_not_taken_is_in_the_account_without_tls_too() -> None:
+    """
+    Twisted's transport doesn't say how much it holds: at least so much when it has paused the answer.
+    """
+    stage = Stage()
+    connection, wire = stage.connect()
+    wire.full_bytes = 1000
+    connection.dataReceived(GET)
+    stage.exchanges[0].begin(OK, bytes(2000))
+    before = stage.gateway.held.total_bytes
+    wire.take_all()
+    assert (PAUSED_BYTES, 0) == (before, stage.gateway.held.total_bytes)
+
+
+def test_client_for_whom_too_much_is_held_is_cut_off() -> None:
+    """
+    Its upstream's connection is free, and the other clients' answers are theirs.
+    """
+    stage = Stage()
+    stage.gateway.held = HeldContent(stage.clock.callLater, stage.clock.seconds, stage.counters, 3 * PAUSED_BYTES)
+    wires = []
+    for _ in range(4):
+        connection, wire = stage.connect()
+        wire.full_bytes = 1000
+        connection.dataReceived(GET)
+        stage.exchanges[-1].begin(OK, bytes(2000))
+        stage.clock.advance(1)
+        wires.append(wire)
+        if wire.aborted:
+            lost(connection)
+    assert (["aborted", "aborted", "open", "open"], 2) == ([wire.end for wire in wires], stage.counters.held_too_much)
+
+
+def test_upload_for_which_too_much_is_held_is_refused() -> None:
+    """
+    With an answer, which its client can read; what was sent is gone with its exchange.
+    """
+    stage = Stage()
+    connection, wire = stage.connect()
+    connection.dataReceived(POST + b"Content-Length: 100\r\n\r\nabc")
+    stage.exchanges[0].held_bytes = 3
+    connection.dataReceived(b"def")
+    held = stage.gateway.held.total_bytes
+    connection.let_go()
+    assert (3, b"HTTP/1.1 503 ", "half") == (held, wire.value()[:13], wire.end)
+    assert (["abandon"], [503]) == (stage.exchanges[0].events, [status for status, _ in stage.logged])

@@ -7,11 +7,12 @@ import pytest
 from zope.interface.verify import verifyObject
 
 from sptls.addresses import Networks
+from sptls.config import LimitsConfig
 from sptls.errors import UpstreamError
 from sptls.interfaces import IDownstream
 from sptls.proxy.http1_exchange import Http1Exchange
 from sptls.proxy.log_line import LogEntry, combined
-from tests.proxy.wire import CLICK, GET, OK, POST, SITE, Stage, TlsWire, response_head
+from tests.proxy.wire import CLICK, GET, OK, POST, SITE, Stage, TlsWire, fails_with, response_head
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -36,6 +37,44 @@ def test_content_of_unknown_length_is_chunked_in_one_write(raw: bytes) -> None:
     stage.exchanges[0].answer(raw, b"hello")
     assert [CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"] == wire.writes
     assert ("open", [(200, 15)]) == (wire.end, stage.logged)
+
+
+SUMMED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: x-own\r\nTrailer: X-Sum\r\n\r\n"
+
+
+def summed(stage: Stage, raw: bytes) -> None:
+    """
+    Answer with trailers.
+    """
+    downstream = stage.exchanges[0].downstream
+    downstream.response_head(response_head(raw))
+    downstream.response_data(b"hello")
+    downstream.response_trailers([(b"X-Sum", b"1"), (b"Set-Cookie", b"a=b"), (b"X-Own", b"2")])
+    downstream.response_end()
+
+
+def test_trailers_go_behind_the_last_chunk() -> None:
+    """
+    Those that may, with the field that announces them, and counted as what they are: not the head's.
+    """
+    stage = Stage()
+    connection, wire = stage.connect()
+    connection.dataReceived(GET)
+    summed(stage, SUMMED)
+    head = b"HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert [head + b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"] == wire.writes
+    assert [(200, 25)] == stage.logged
+
+
+def test_trailers_have_no_place_behind_content_without_chunks() -> None:
+    """
+    Nor has what announces them.
+    """
+    stage = Stage()
+    connection, wire = stage.connect()
+    connection.dataReceived(b"GET /f HTTP/1.0\r\nHost: click.example.com\r\n\r\n")
+    summed(stage, SUMMED)
+    assert b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello" == wire.value()
 
 
 @pytest.mark.parametrize("raw", [CHUNKED, UNTIL_CLOSE])
@@ -263,7 +302,7 @@ def test_a_client_that_came_by_https_is_not_redirected() -> None:
 )
 def test_hsts_where_the_client_speaks_tls(proto: bytes, tls: bool, expected: bool) -> None:
     """
-    RFC 6797 §7.2: never over plain HTTP; a trusted proxy knows better than we what the client speaks.
+    RFC 6797 §7.2: never over plain HTTP, nor the service's own; a trusted proxy knows better what the client speaks.
     """
     stage = Stage(site=attrs.evolve(SITE, hsts=b"max-age=60"))
     if proto:
@@ -273,5 +312,55 @@ def test_hsts_where_the_client_speaks_tls(proto: bytes, tls: bool, expected: boo
     stage.exchanges[0].answer(
         b"HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=1\r\nContent-Length: 2\r\n\r\n", b"ok"
     )
-    field = b"Strict-Transport-Security: max-age=" + (b"60" if expected else b"1") + b"\r\n"
-    assert [field] == [line for line in wire.value().splitlines(keepends=True) if b"Strict" in line]
+    fields = [b"Strict-Transport-Security: max-age=60\r\n"] if expected else []
+    assert fields == [line for line in wire.value().splitlines(keepends=True) if b"Strict" in line]
+
+
+def pages(hsts: bytes | None, wire: TlsWire | None, sent: bytes, status: int | None = None) -> list[bytes]:
+    """
+    Give the HSTS fields of the error page that *sent* gets; *status* is the upstream's failure.
+    """
+    stage = Stage(LimitsConfig(body_bytes=3), site=attrs.evolve(SITE, hsts=hsts))
+    if status is not None:
+        stage.tracking = fails_with(status)
+    connection, sent_to = stage.connect(wire)
+    connection.dataReceived(sent)
+    assert sent_to.value().startswith(b"HTTP/1.1 %d " % stage.log.entries[0].status)
+    return [line for line in sent_to.value().split(b"\r\n") if line.lower().startswith(b"strict-transport-security:")]
+
+
+TOO_MUCH = POST + b"Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"), [(GET, 502), (GET, 503), (GET.replace(b"GET", b"TRACE"), None), (TOO_MUCH, None)]
+)
+def test_our_own_answers_for_a_domain_have_its_hsts(sent: bytes, status: int | None) -> None:
+    """
+    RFC 6797 §7.1: with every answer over TLS; none over plain HTTP, nor where the domain has none.
+    """
+    assert [b"Strict-Transport-Security: max-age=60"] == pages(b"max-age=60", TlsWire(), sent, status)
+    assert [] == pages(b"max-age=60", None, sent, status)
+    assert [] == pages(None, TlsWire(), sent, status)
+
+
+@pytest.mark.parametrize("sent", [GET.replace(b"click", b"other"), b"GET\r\n\r\n"])
+def test_an_answer_that_is_no_domains_has_none(sent: bytes) -> None:
+    """
+    Not a 421, nor to a request that can't be read.
+    """
+    assert [] == pages(b"max-age=60", TlsWire(), sent)
+
+
+def test_time_that_is_left_is_the_connections() -> None:
+    """
+    Its client takes nothing.
+    """
+    stage = Stage()
+    connection, wire = stage.connect()
+    wire.full_bytes = 10
+    connection.dataReceived(GET)
+    exchange = stage.exchanges[0]
+    before = exchange.downstream.seconds_left
+    exchange.begin(OK, bytes(100))
+    assert (0.0, True) == (before, exchange.downstream.seconds_left > 0)

@@ -15,10 +15,11 @@ from zope.interface.verify import verifyObject
 
 from sptls.config import LimitsConfig
 from sptls.proxy.client_connection import LINGER_BYTES
-from sptls.proxy.gateway import FIRST_SECONDS, WRITE_SECONDS
+from sptls.proxy.gateway import FIRST_SECONDS, SHORTLY_SECONDS, WRITE_SECONDS
 from sptls.proxy.http2 import Http2
 from tests.proxy.http2_client import (
     ACK,
+    CANCEL,
     DATA,
     GOAWAY,
     HEADERS,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LIMITS = LimitsConfig()
+SHORTLY = (SHORTLY_SECONDS / 2,) * 2
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -63,6 +65,73 @@ def test_first_read_is_answered_in_one_write() -> None:
     client.send(PREFACE, settings(), client.request(1))
     assert 1 == len(client.wire.writes)
     assert [(SETTINGS, 0), (SETTINGS, 0), (HEADERS, 1), (DATA, 1)] == client.told()
+
+
+def test_opening_goes_out_with_the_first_answer() -> None:
+    """
+    One write, where the upstream is nearby; what is said later goes out at once.
+    """
+    stage = Stage()
+    client = Http2Client(stage, bare=True)
+    client.send(PREFACE, settings(), client.request(1))
+    assert [] == client.wire.writes
+    stage.exchanges[0].answer(OK, b"ok")
+    assert 1 == len(client.wire.writes)
+    assert [(SETTINGS, 0), (SETTINGS, 0), (HEADERS, 1), (DATA, 1)] == client.told()
+    client.send(client.request(3), settings())
+    assert [(SETTINGS, 0)] == client.told()
+    stage.clock.pump(SHORTLY)
+    assert [] == client.told()
+
+
+def test_opening_waits_for_no_slow_answer() -> None:
+    """
+    Client and upstream may be far away.
+    """
+    stage = Stage()
+    client = Http2Client(stage, bare=True)
+    client.send(PREFACE, settings(), client.request(1))
+    stage.clock.pump(SHORTLY)
+    assert [(SETTINGS, 0), (SETTINGS, 0)] == client.told()
+    stage.exchanges[0].answer(OK, b"ok")
+    assert [(HEADERS, 1), (DATA, 1)] == client.told()
+
+
+def test_opening_goes_out_with_whatever_comes_first() -> None:
+    """
+    Nothing that the client says next is kept waiting with it.
+    """
+    stage = Stage()
+    client = Http2Client(stage, bare=True)
+    client.send(PREFACE, settings(), client.request(1))
+    client.send(frame(PING, payload=bytes(8)))
+    assert [(SETTINGS, 0), (SETTINGS, 0), (PING, 0)] == client.told()
+
+
+def test_opening_does_not_wait_where_more_is_to_be_said_or_to_come() -> None:
+    """
+    A ping is answered, a client that uploads hears of our window, and one that asks for nothing of our settings.
+    """
+    for rest in ([], [frame(PING, payload=bytes(8))], [settings()]):
+        client = Http2Client(Stage(), bare=True)
+        client.send(PREFACE, settings(), *rest)
+        assert [(SETTINGS, 0)] * 2 == client.told()[:2]
+    for ends, more in ((False, b""), (True, frame(PING, payload=bytes(8)))):
+        client = Http2Client(Stage(), bare=True)
+        client.send(PREFACE, settings(), client.request(1, ends=ends), more)
+        assert [(SETTINGS, 0)] * 2 == client.told()[:2]
+
+
+def test_client_that_leaves_is_told_no_opening() -> None:
+    """
+    What waited is forgotten with the connection.
+    """
+    stage = Stage()
+    client = Http2Client(stage, bare=True)
+    client.send(PREFACE, settings(), client.request(1))
+    lost(client.connection)
+    stage.clock.pump(SHORTLY)
+    assert [] == client.wire.writes
 
 
 def test_other_protocol_is_told_and_closed() -> None:
@@ -304,6 +373,42 @@ def test_client_that_says_no_more_gets_its_answers() -> None:
     assert "lost" == client.wire.end
 
 
+def test_client_that_says_no_more_gets_what_its_windows_take() -> None:
+    """
+    Nobody widens them any more: what waits for that waits in vain, and holds its upstream's connection no longer.
+    """
+    stage = Stage()
+    client = Http2Client(stage, _4=3)
+    client.send(*(client.request(stream_id) for stream_id in (1, 3, 5)))
+    stage.exchanges[0].begin(CHUNKED, b"abcdef")
+    client.said()
+    client.connection.readConnectionLost()
+    assert ([(RST_STREAM, 1, CANCEL)], ["pause", "abandon"]) == (client.told(), stage.exchanges[0].events)
+    stage.exchanges[1].answer(CHUNKED, b"abc")
+    stage.exchanges[2].answer(CHUNKED, b"abcd")
+    stage.clock.advance(0)
+    assert [(200, 3)] * 3 == stage.logged
+    assert [b"abc", b"abc"] == [one.payload for one in client.said() if one.kind == DATA and one.payload]
+    assert "lost" == client.wire.end
+
+
+def test_client_that_says_no_more_and_is_slow_is_waited_for() -> None:
+    """
+    What the transport holds has its own deadline.
+    """
+    stage = Stage()
+    client = Http2Client(stage)
+    client.wire.full_bytes = 10
+    client.send(client.request(1))
+    client.connection.readConnectionLost()
+    stage.exchanges[0].begin(CHUNKED, b"a" * 20)
+    stage.exchanges[0].downstream.response_data(b"b" * 20)
+    stage.exchanges[0].downstream.response_end()
+    assert ([], "open") == (stage.logged, client.wire.end)
+    client.wire.take_all()
+    assert ([(200, 40)], "lost") == (stage.logged, client.wire.end)
+
+
 def test_client_that_says_no_more_and_asked_nothing_is_closed() -> None:
     """
     There is nothing to wait for.
@@ -311,6 +416,28 @@ def test_client_that_says_no_more_and_asked_nothing_is_closed() -> None:
     client = Http2Client(Stage())
     client.connection.readConnectionLost()
     assert "lost" == client.wire.end
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_farewell_is_gathered_with_the_close(at_once: bool) -> None:
+    """
+    Our GOAWAY, close_notify and FIN are one packet; who can close at once needs no call from the reactor to say so.
+    """
+    stage = Stage()
+    client = Http2Client(stage)
+    client.wire.closes_at_once = at_once
+    client.send(frame(GOAWAY, payload=bytes(8)))
+    assert (0, [(GOAWAY, 0, NO_ERROR)], "lost") == (client.wire.gathered_from, client.told(), client.wire.end)
+    assert (not at_once) == (client.connection in stage.gateway.connections)
+
+
+def test_error_is_not_gathered_with_the_close() -> None:
+    """
+    The client gets the time to read it, so it leaves at once.
+    """
+    client = Http2Client(Stage())
+    client.send(data(1, b"x"))
+    assert (None, True) == (client.wire.gathered_from, client.wire.lingers)
 
 
 def test_lingering_ends_when_the_client_is_done() -> None:

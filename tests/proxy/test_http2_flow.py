@@ -53,6 +53,70 @@ def test_small_content_goes_in_one_frame_behind_what_was_said() -> None:
     assert (True, False) == (outflow.is_over, outflow.has_to_send)
 
 
+def test_last_content_of_a_stream_goes_at_once() -> None:
+    """
+    Behind what was said, also later; nothing is left to be told of it.
+    """
+    sender, outflow = Sender(), Outflow(1, 100)
+    sender.say(b"head")
+    assert sender.say_last(outflow, b"a")
+    sender.say(b"more")
+    assert (True, False) == (outflow.is_over, outflow.has_to_send)
+    assert (b"headmore" + data(1, b"a", ends=True), []) == sender.take()
+    assert (b"", []) == sender.take()
+
+
+def test_last_content_waits_where_it_must() -> None:
+    """
+    For the client, for its own turn and others', for a window, and when it is more than a frame or a write has.
+    """
+    held = Sender()
+    held.held = True
+    busy = Sender()
+    busy.put(Outflow(3, 0), b"x", ends=True)
+    narrow = Sender()
+    narrow.widen(-(65535 - 1))
+    for sender, outflow, content in (
+        (held, Outflow(1, 100), b"ab"),
+        (busy, Outflow(1, 100), b"ab"),
+        (narrow, Outflow(1, 100), b"ab"),
+        (Sender(), Outflow(1, 1), b"ab"),
+        (Sender(), Outflow(1, MOST), bytes(16385)),
+    ):
+        assert not sender.say_last(outflow, content)
+    begun, sender = Outflow(1, 0), Sender()
+    sender.put(begun, b"a", ends=False)
+    sender.take()
+    assert not sender.say_last(begun, b"b")
+
+
+def test_last_content_counts_in_windows_and_write() -> None:
+    """
+    What others wait with goes out in the next write; and the window is what is left of it.
+    """
+    sender, outflow = Sender(), Outflow(9, MOST)
+    sender.widen(MOST - 65535)
+    whole = WRITE_BYTES // 16384
+    assert [True] * whole + [False] == [sender.say_last(Outflow(n, MOST), bytes(16384)) for n in range(whole + 1)]
+    sender.put(outflow, b"a", ends=True)
+    first, emptied = sender.take()
+    assert (whole * (9 + 16384), []) == (len(first), emptied)
+    assert (data(9, b"a", ends=True), [outflow]) == sender.take()
+    assert sender.say_last(Outflow(11, MOST), b"b")
+
+
+def test_frames_that_wait_are_counted() -> None:
+    """
+    Content is none of them, as it may have to wait for a window.
+    """
+    sender = Sender()
+    sender.say(b"frame")
+    sender.put(Outflow(1, 100), b"content", ends=True)
+    assert 1 == sender.frame_count
+    sender.take()
+    assert 0 == sender.frame_count
+
+
 def test_end_needs_no_window() -> None:
     """
     An empty frame is allowed when nothing else is, also where settings made the window negative.
@@ -186,9 +250,12 @@ def test_windows_are_never_exceeded_and_nothing_is_lost(steps: list[tuple[str, i
                 length, stream = int.from_bytes(raw[:3], "big"), (raw[8] - 1) // 2
                 got[stream] += raw[9 : 9 + length]
                 raw = raw[9 + length :]
+        assert sender.waiting_bytes == sum(len(outflow.waiting) for outflow in outflows)
     assert sum(map(len, got)) <= allowed
     for at in range(3):
         assert put[at].startswith(got[at])
         assert len(got[at]) <= own[at]
         # Whoever waits, waits for a window.
         assert got[at] == put[at] or len(got[at]) == own[at] or sum(map(len, got)) == allowed
+        sender.drop(outflows[at])
+    assert 0 == sender.waiting_bytes

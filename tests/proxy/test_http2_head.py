@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sptls.config import LimitsConfig, UpstreamConfig
 from sptls.names import HostName
-from sptls.proxy.fields import Fields
+from sptls.proxy.fields import ONCE, Fields
 from sptls.proxy.head import Malformed, RequestHead, parse_request
 from sptls.proxy.headers import for_upstream
 from sptls.proxy.http2_head import are_trailers, request_head
@@ -223,9 +223,29 @@ def test_limits() -> None:
     Of fields in number and size, and of the content; the cookie counts as one.
     """
     assert 431 == _status(_fields(*[(b"a", b"b")] * 101))
-    assert 431 == _status(_fields((b"a", b"b" * 32768)))
+    assert 431 == _status(_fields(*[(b"a", b"b" * 8000)] * 5))
     assert 413 == _status(_fields((b"content-length", b"11")), ends=False, limits=LimitsConfig(body_bytes=10))
     assert 1 == len(_head(*[(b"cookie", b"a")] * 200).fields)
+
+
+def test_field_over_the_limit_is_431() -> None:
+    """
+    Counted as in HTTP/1, the cookie in one piece.
+    """
+    assert 1 == len(_head((b"a", b"b" * 8187)).fields)
+    assert 431 == _status(_fields((b"c", b"d"), (b"a", b"b" * 8188)))
+    assert 1 == len(_head(*[(b"cookie", b"a" * 1000)] * 8).fields)
+    assert 431 == _status(_fields(*[(b"cookie", b"a" * 1000)] * 9))
+
+
+@pytest.mark.parametrize("name", sorted(ONCE))
+def test_field_that_says_one_thing_may_be_there_once(name: bytes) -> None:
+    """
+    As in HTTP/1.
+    """
+    field = (name, b"100-continue")
+    assert 1 == len(_head(field, ends=False).fields)
+    assert 400 == _status(_fields(field, field), ends=False)
 
 
 @pytest.mark.parametrize(
@@ -295,14 +315,19 @@ def test_refused_request_has_a_line_for_the_log(pseudo: dict[str, bytes | None],
 
 def test_trailers() -> None:
     """
-    Any fields but pseudo-fields.
+    Any fields but pseudo-fields and the connection's, as many and as large as HTTP/1's may be.
     """
-    assert [True, True, False, False] == [
-        are_trailers([]),
-        are_trailers([(b"x-checksum", b"1")]),
-        are_trailers([(b":path", b"/")]),
-        are_trailers([(b"x", b"\r\n")]),
+    taken: list[Fields] = [[], [(b"x-checksum", b"1")], [(b"a", b"b")] * 100, [(b"a", b"b" * 16379)]]
+    refused: list[Fields] = [
+        [(b":path", b"/")],
+        [(b"x", b"\r\n")],
+        [(b"X", b"y")],
+        [(b"", b"y")],
+        [(b"a", b"b"), (b"connection", b"close")],
+        [(b"a", b"b")] * 101,
+        [(b"a", b"b" * 16380)],
     ]
+    assert ([True] * 4, [False] * 7) == ([*map(are_trailers, taken)], [*map(are_trailers, refused)])
 
 
 @given(

@@ -237,3 +237,16 @@ def test_any_bytes_give_events_or_the_error(raw: list[bytes]) -> None:
             assert isinstance(event, tuple)
     except Http2Error as error:
         assert error.code  # noqa: PT017 - either is fine
+
+
+def test_what_is_not_complete_is_known() -> None:
+    """
+    What came of a frame, and of a header block; nothing between two frames.
+    """
+    reader = FrameReader(100)
+    whole = frame(HEADERS, END_STREAM, 1, b"abc") + frame(CONTINUATION, END_HEADERS, 1, b"de")
+    held = []
+    for piece in (PREFACE + settings(), whole[:5], whole[5:12], whole[12:]):
+        list(reader.feed(piece))
+        held.append(reader.held_bytes)
+    assert [0, 5, 3, 0] == held

@@ -3,9 +3,14 @@ from __future__ import annotations
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as limited
+from hypothesis import strategies as st
 
 from sptls.config import LimitsConfig
-from sptls.proxy.http2_session import CONCURRENT_STREAMS, NOISE, RESETS
+from sptls.proxy.held_content import HeldContent
+from sptls.proxy.http2_session import CONCURRENT_STREAMS, NOISE, RESETS, STREAMS_BYTES
+from sptls.proxy.upstream_http1 import LITTLE_BYTES, READ_BYTES
 from tests.proxy.http2_client import (
     ACK,
     CALM,
@@ -34,7 +39,7 @@ from tests.proxy.http2_client import (
     settings,
     window_update,
 )
-from tests.proxy.wire import OK, PlayedExchange, Stage, TlsWire
+from tests.proxy.wire import OK, PlayedExchange, Stage, TlsWire, lost, response_head
 
 
 def _ok(exchange: PlayedExchange) -> None:
@@ -443,6 +448,201 @@ def test_download_pays_for_its_window_updates() -> None:
         client.send(window_update(1, 8192), window_update(0, 8192))
         client.wire.taken()
     assert "open" == client.wire.end
+
+
+# -- what is held
+
+
+class Tracking:
+    """
+    A tracking service with *size* bytes for each of *client*'s streams, as far as it is read: 64 KiB at a time, or 4.
+    """
+
+    def __init__(self, stage: Stage, client: Http2Client, size: int) -> None:
+        self.stage, self.client, self.size = stage, client, size
+        self.sent: list[int] = []
+        self.got: dict[int, int] = {}
+
+    def ask(self, streams: int) -> None:
+        """
+        Begin so many more streams.
+        """
+        for _ in range(streams):
+            self.client.send(self.client.request(2 * len(self.sent) + 1))
+            self.stage.exchanges[-1].downstream.response_head(response_head(b"HTTP/1.1 200 OK\r\n\r\n"))
+            self.sent.append(0)
+
+    def answer(self) -> None:
+        """
+        Send one read's worth on every stream that is read.
+        """
+        for at, exchange in enumerate(self.stage.exchanges):
+            told = [event for event in exchange.events if event in {"pause", "resume"}]
+            is_little = [event for event in exchange.events if event in {"little", "much"}][-1:] == ["little"]
+            if self.sent[at] == self.size or told[-1:] == ["pause"] or "abandon" in exchange.events:
+                continue
+            piece = bytes(min(self.size - self.sent[at], LITTLE_BYTES if is_little else READ_BYTES))
+            self.sent[at] += len(piece)
+            exchange.downstream.response_data(piece)
+            if self.sent[at] == self.size:
+                exchange.downstream.response_end()
+            else:
+                exchange.downstream.response_flush()
+        self.stage.clock.advance(0)
+
+    def read(self) -> None:
+        """
+        Have the client read what was written.
+        """
+        for one in self.client.said():
+            if one.kind == DATA:
+                self.got[one.stream_id] = self.got.get(one.stream_id, 0) + len(one.payload)
+
+    @property
+    def held_bytes(self) -> int:
+        """
+        Give what waits on all streams.
+        """
+        waiting_bytes = sum(len(stream.outflow.waiting) for stream in self.client.connection.session.streams.values())
+        assert waiting_bytes == self.client.connection.session.sender.waiting_bytes
+        return waiting_bytes
+
+
+@pytest.mark.parametrize("window_bytes", [0, 1], ids=["no window", "a window of one byte"])
+def test_streams_hold_little_when_much_is_held_on_all(window_bytes: int) -> None:
+    """
+    A hundred answers of which none is taken: 256 KiB, a read more, and a little one of each other stream.
+    """
+    stage = Stage()
+    tracking = Tracking(stage, Http2Client(stage, _4=window_bytes), 60_000)
+    tracking.ask(50)
+    tracking.answer()
+    tracking.ask(50)
+    tracking.answer()
+    assert STREAMS_BYTES < tracking.held_bytes < STREAMS_BYTES + READ_BYTES + 100 * LITTLE_BYTES
+    assert stage.gateway.held.total_bytes == tracking.client.connection.held_bytes
+    tracking.client.send(settings(_4=1 << 20), window_update(0, 1 << 24))
+    tracking.answer()
+    assert ["little", "pause", "resume", "much"] == stage.exchanges[-1].events
+
+
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("ask"), st.integers(1, 20)),
+        st.tuples(st.just("answer"), st.just(0)),
+        st.tuples(st.just("widen"), st.integers(1, 200_000)),
+        st.tuples(st.integers(0, 30), st.integers(1, 100_000)),
+        st.tuples(st.just("initial"), st.integers(0, 100_000)),
+        st.tuples(st.just("take"), st.just(0)),
+        st.tuples(st.just("reset"), st.integers(0, 30)),
+    ),
+    max_size=30,
+)
+
+
+@limited(deadline=None)
+@given(_STEPS, st.sampled_from([0, 1, 65535]), st.sampled_from([3000, 70_000, 150_000]))
+def test_no_order_of_window_updates_is_a_deadlock(
+    steps: list[tuple[str | int, int]], window_bytes: int, size: int
+) -> None:
+    """
+    Each stream is read as long as nothing of it waits; what is held is bounded, in the account, and nothing in the end.
+    """
+    stage, wire = Stage(), TlsWire()
+    wire.full_bytes = 65536
+    tracking = Tracking(stage, client := Http2Client(stage, wire, _4=window_bytes), size)
+    streams, unwanted = client.connection.session.streams, set[int]()
+    for step, value in steps:
+        if step == "ask":
+            tracking.ask(min(value, 100 - len(tracking.sent)))
+        elif step == "answer":
+            tracking.answer()
+        elif step == "widen":
+            client.send(window_update(0, value))
+        elif step == "initial":
+            client.send(settings(_4=value))
+        elif step == "take":
+            wire.take_all()
+        elif step == "reset" and value < len(tracking.sent):
+            client.send(reset(2 * value + 1))
+            unwanted.add(2 * value + 1)
+        elif isinstance(step, int) and step < len(tracking.sent):
+            client.send(window_update(2 * step + 1, value))
+        tracking.read()
+        assert tracking.held_bytes <= STREAMS_BYTES + READ_BYTES + 100 * LITTLE_BYTES
+        assert stage.gateway.held.total_bytes == client.connection.held_bytes
+        for stream in streams.values():
+            paused = stage.exchanges[stream.outflow.stream_id // 2].events[-1:] == ["pause"]
+            assert stream.outflow.has_to_send or not paused
+    client.send(settings(_4=1 << 20), window_update(0, 1 << 30))
+    for _ in range(1000):
+        tracking.answer()
+        wire.take_all()
+        tracking.read()
+        if not streams:
+            break
+    wire.take_all()
+    complete = {stream_id for stream_id, got in tracking.got.items() if got == size}
+    assert {2 * at + 1 for at in range(len(tracking.sent))} - unwanted <= complete
+    assert (0, 0, 0) == (len(streams), tracking.held_bytes, stage.gateway.held.total_bytes)
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_client_for_whom_too_much_is_held_is_sent_away(is_paused: bool) -> None:
+    """
+    It is told why where it takes anything, and its upstreams are given up.
+    """
+    stage = Stage()
+    stage.gateway.held = HeldContent(stage.clock.callLater, stage.clock.seconds, stage.counters, 100_000)
+    wire = TlsWire()
+    tracking = Tracking(stage, client := Http2Client(stage, wire, _4=0), 200_000)
+    tracking.ask(2)
+    if is_paused:
+        client.connection.pauseProducing()
+    tracking.answer()
+    if is_paused:
+        assert "aborted" == wire.end
+    else:
+        assert ([(GOAWAY, 0, CALM)], True, "lost") == (client.told()[-1:], wire.lingers, wire.end)
+        client.connection.let_go()  # what it was told isn't taken either
+        assert "aborted" == wire.end
+    lost(client.connection)
+    assert [["pause", "abandon"]] * 2 == [exchange.events for exchange in stage.exchanges]
+    assert (0, 1) == (stage.gateway.held.total_bytes, stage.counters.held_too_much)
+
+
+def test_uploads_that_no_upstream_has_taken_are_in_the_account() -> None:
+    """
+    Those of all streams.
+    """
+    stage = Stage()
+    client = Http2Client(stage)
+    client.wire.take_all()
+    for stream_id in (1, 3):
+        client.send(client.request(stream_id, method=b"POST", ends=False))
+        stage.exchanges[-1].held_bytes = 4
+        client.send(data(stream_id, b"abcd"))
+    before = stage.gateway.held.total_bytes
+    stage.exchanges[0].held_bytes = 0
+    client.send(reset(3))
+    assert (8, 0) == (before, stage.gateway.held.total_bytes)
+
+
+def test_frames_that_are_not_complete_are_in_the_account() -> None:
+    """
+    And so are header blocks; until the rest of them has come.
+    """
+    stage = Stage()
+    client = Http2Client(stage)
+    client.wire.take_all()
+    request = client.request(1)
+    block = request[9:]
+    pieces = frame(HEADERS, END_STREAM, 1, block[:5]), frame(CONTINUATION, END_HEADERS, 1, block[5:])
+    sizes = []
+    for piece in (pieces[0][:11], pieces[0][11:], pieces[1][:9], pieces[1][9:]):
+        client.send(piece)
+        sizes.append(stage.gateway.held.total_bytes)
+    assert ([11, 5, 14, 0], 1) == (sizes, len(stage.exchanges))
 
 
 # -- ends

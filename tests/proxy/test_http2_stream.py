@@ -33,7 +33,7 @@ from tests.proxy.http2_client import (
     frame,
     window_update,
 )
-from tests.proxy.wire import OK, SITE, Stage, fails_with, response_head
+from tests.proxy.wire import OK, SITE, PlayedExchange, Stage, fails_with, response_head
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -184,6 +184,66 @@ def test_answer_that_is_complete_waits_for_its_window_alone() -> None:
     assert [(200, 2)] == stage.logged
 
 
+def _summed(exchange: PlayedExchange, *content: bytes) -> None:
+    """
+    Answer with trailers.
+    """
+    downstream = exchange.downstream
+    downstream.response_head(response_head(CHUNKED.replace(b"\r\n\r\n", b"\r\nConnection: x-own\r\n\r\n")))
+    for piece in content:
+        downstream.response_data(piece)
+    downstream.response_trailers([(b"X-Sum", b"1"), (b"X-Own", b"2"), (b"Content-Length", b"3")])
+    downstream.response_end()
+
+
+SUM = {b"x-sum": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("content", "kinds"), [([b"ab", b"c"], [(HEADERS, False), (DATA, False)]), ([], [(HEADERS, False)])]
+)
+def test_trailers_end_the_answer(content: list[bytes], kinds: list[tuple[int, bool]]) -> None:
+    """
+    Those that may go on, in lower case, with END_STREAM (RFC 9113 §8.1).
+    """
+    stage = Stage()
+    client = Http2Client(stage)
+    client.send(client.request(1))
+    _summed(stage.exchanges[0], *content)
+    *others, last = client.said()
+    assert (kinds, HEADERS, True, SUM) == ([(one.kind, one.ends) for one in others], last.kind, last.ends, last.fields)
+    assert [(200, len(b"".join(content)))] == stage.logged
+
+
+def test_trailers_wait_for_the_content_before_them() -> None:
+    """
+    However small the client's window; the encoder's table is in order all the same.
+    """
+    stage = Stage()
+    client = Http2Client(stage, _4=1)
+    client.send(client.request(1), client.request(3))
+    _summed(stage.exchanges[0], b"ab")
+    stage.exchanges[1].answer(OK)
+    assert [(1, False), (1, False), (3, True)] == [(one.stream_id, one.ends) for one in client.said()]
+    client.send(window_update(1, 1))
+    content, last = client.said()
+    assert (b"b", False, SUM, True) == (content.payload, content.ends, last.fields, last.ends)
+    assert [(200, 0), (200, 2)] == stage.logged
+
+
+def test_trailers_of_an_answer_that_comes_at_once() -> None:
+    """
+    It may come while the request is handed in.
+    """
+    stage = Stage()
+    stage.tracking = lambda exchange: _summed(exchange, b"abc")
+    client = Http2Client(stage, _4=1)
+    client.send(client.request(1, method=b"POST", ends=False))
+    assert [HEADERS, DATA] == [one.kind for one in client.said()]
+    client.send(window_update(1, 9))
+    assert [(DATA, False), (HEADERS, True), (RST_STREAM, False)] == [(one.kind, one.ends) for one in client.said()]
+
+
 # -- failures
 
 
@@ -296,19 +356,54 @@ def test_content_of_unknown_length_is_chunked_upstream() -> None:
     assert (b"abc", ["end"]) == (stage.exchanges[0].content, stage.exchanges[0].events)
 
 
-def test_trailers_end_the_content_and_are_dropped() -> None:
+def test_trailers_end_the_content() -> None:
     """
-    As in HTTP/1.
+    As in HTTP/1; space round their values isn't theirs.
     """
     stage = Stage()
     client = _post(stage)
     client.send(data(1, b"abc"))
+    client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, client.block((b"x-checksum", b" 1"), (b"a", b"b"))))
+    exchange = stage.exchanges[0]
+    assert (b"abc", [(b"x-checksum", b"1"), (b"a", b"b")], ["end"]) == (
+        exchange.content,
+        exchange.trailers,
+        exchange.events,
+    )
+
+
+def test_trailers_behind_the_end_reset_the_stream() -> None:
+    """
+    Nothing comes behind END_STREAM (RFC 9113 §5.1).
+    """
+    stage = Stage()
+    client = _post(stage)
+    client.send(data(1, b"abc", ends=True))
     client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, client.block((b"x-checksum", b"1"))))
-    assert (b"abc", ["end"]) == (stage.exchanges[0].content, stage.exchanges[0].events)
+    assert ([(RST_STREAM, 1, STREAM_CLOSED)], []) == (client.told(), stage.exchanges[0].trailers)
+
+
+def test_trailers_that_nobody_waits_for_are_forgotten() -> None:
+    """
+    The answer was known without them.
+    """
+    stage = Stage()
+    stage.tracking = fails_with(502)
+    client = Http2Client(stage, _4=0)
+    client.send(client.request(1, method=b"POST", ends=False))
+    client.said()
+    client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, client.block((b"x-checksum", b"1"))))
+    assert ([], []) == (client.told(), stage.exchanges[0].trailers)
 
 
 @pytest.mark.parametrize(
-    ("flags", "fields"), [(END_HEADERS, (b"x", b"y")), (END_HEADERS | END_STREAM, (b":path", b"/"))]
+    ("flags", "fields"),
+    [
+        (END_HEADERS, (b"x", b"y")),
+        (END_HEADERS | END_STREAM, (b":path", b"/")),
+        (END_HEADERS | END_STREAM, (b"transfer-encoding", b"chunked")),
+        (END_HEADERS | END_STREAM, (b"x", b"0" * 20000)),
+    ],
 )
 def test_broken_trailers_reset_the_stream(flags: int, fields: tuple[bytes, bytes]) -> None:
     """
@@ -518,3 +613,32 @@ def test_hsts() -> None:
     stage.exchanges[0].answer(OK, b"ok")
     found = {said.stream_id: said.fields.get(b"strict-transport-security") for said in client.said() if said.fields}
     assert {1: b"max-age=60", 3: None} == found
+
+
+def test_hsts_of_our_own_answers() -> None:
+    """
+    RFC 6797 §7.1: with each answer for that domain, ours too; once, whatever the service says.
+    """
+    stage = Stage(site=attrs.evolve(SITE, hsts=b"max-age=60"))
+    client = Http2Client(stage)
+    client.send(client.request(1), client.request(3, method=b"TRACE"), client.request(5), client.request(7, path=b"x"))
+    stage.exchanges[0].downstream.response_failed(UpstreamError(502, "played"))
+    stage.exchanges[1].answer(b"HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=1\r\nContent-Length: 0\r\n\r\n")
+    found = {
+        said.fields[b":status"]: said.fields.get(b"strict-transport-security") for said in client.said() if said.fields
+    }
+    assert {b"502": b"max-age=60", b"405": b"max-age=60", b"200": b"max-age=60", b"400": None} == found
+
+
+def test_time_that_is_left_is_the_connections() -> None:
+    """
+    For all streams that wait, of which none is taken.
+    """
+    stage = Stage()
+    client = Http2Client(stage, _4=0)
+    client.wire.take_all()
+    client.send(client.request(1), client.request(3))
+    before = stage.exchanges[0].downstream.seconds_left
+    stage.exchanges[1].begin(b"HTTP/1.1 200 OK\r\n\r\n", bytes(100))
+    one, other = [exchange.downstream.seconds_left for exchange in stage.exchanges]
+    assert (0.0, True, one) == (before, one > 0, other)

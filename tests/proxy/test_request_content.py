@@ -37,6 +37,16 @@ def test_content_ends_where_it_should(content: bytes, rest: bytes, chunked: bool
     assert (content, rest) == (taken, reading.rest + stream)
 
 
+def test_trailers_come_behind_the_content() -> None:
+    """
+    Content with a length has none.
+    """
+    content, plain = _chunked(), RequestContent(_head(b"Content-Length: 1"), 0)
+    content.feed(chunk(b"a") + b"0\r\nX: y\r\n\r\n")
+    plain.feed(b"aX: y\r\n\r\n")
+    assert ([(b"X", b"y")], []) == (content.trailers, plain.trailers)
+
+
 @pytest.mark.parametrize("data", [b"zz\r\n", b"3\r\nabcd\r\n", b"-1\r\n"])
 def test_broken_chunks_are_a_bad_request(data: bytes) -> None:
     """

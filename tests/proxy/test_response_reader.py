@@ -33,6 +33,16 @@ def test_any_split_gives_the_same_answer(cuts: set[int], chunked: bool, content:
     assert (200, content, True, False) == (reader.head.status, got, reader.finished, reader.surplus)
 
 
+def test_trailers_come_behind_the_content() -> None:
+    """
+    Content with a length has none.
+    """
+    chunked, plain = ResponseReader(b"GET", 1000), ResponseReader(b"GET", 1000)
+    _read(chunked, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n")
+    _read(plain, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nX: y\r\n\r\n")
+    assert ([(b"X", b"y")], []) == (chunked.trailers, plain.trailers)
+
+
 def test_silence_ends_with_the_first_byte() -> None:
     """
     After one byte of an answer the request must not be repeated.

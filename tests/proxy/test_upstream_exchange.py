@@ -4,12 +4,21 @@ from zope.interface.verify import verifyObject
 
 from sptls.interfaces import IUpstreamExchange
 from sptls.proxy.upstream_exchange import GATHERED_BYTES
+from sptls.proxy.upstream_http1 import LITTLE_BYTES, READ_BYTES
 from tests.proxy.upstreams import OK, UpstreamStage, lost
-from tests.proxy.wire import GET, POST
+from tests.proxy.wire import GET, POST, TlsWire, Wire
 
 ENOUGH = b"e" * (GATHERED_BYTES + 1)  # for a connection to be looked for
 LENGTH = POST + b"Content-Length: %d\r\n\r\n" % (len(ENOUGH) + 3)
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+class TcpWire(Wire):
+    """
+    Reads so much at a time, as Twisted's TCP does.
+    """
+
+    bufferSize = READ_BYTES  # noqa: N815 - Twisted's name
 
 
 def test_provides_the_upstreams_side() -> None:
@@ -74,6 +83,23 @@ def test_content_of_unknown_length_is_chunked_again() -> None:
     exchange.send_end()
     exchange.send_end()
     assert CHUNKED + b"4001\r\n" + ENOUGH + b"\r\na\r\n0123456789\r\n0\r\n\r\n" == wire.value()
+
+
+def test_trailers_go_behind_the_last_chunk() -> None:
+    """
+    Those that may, and not where the content has a length.
+    """
+    chunked, known = UpstreamStage(), UpstreamStage()
+    _, exchange = chunked.ask(CHUNKED.replace(b"\r\n\r\n", b"\r\nConnection: x-own\r\n\r\n"))
+    exchange.send_data(b"abc")
+    exchange.send_trailers([(b"X-Sum", b"1"), (b"Content-Length", b"9"), (b"X-Own", b"2")])
+    exchange.send_end()
+    assert chunked.accept()[1].value().endswith(b"\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n")
+    _, exchange = known.ask(POST + b"Content-Length: 3\r\n\r\n")
+    exchange.send_data(b"abc")
+    exchange.send_trailers([(b"X-Sum", b"1")])
+    exchange.send_end()
+    assert known.accept()[1].value().endswith(b"\r\n\r\nabc")
 
 
 def test_end_before_the_connection_is_kept_too() -> None:
@@ -149,3 +175,55 @@ def test_request_without_content_is_complete_from_the_start() -> None:
     connection, wire = stage.accept()
     connection.dataReceived(OK)
     assert (GET, [200, "end"]) == (wire.value(), told.events)
+
+
+# -- what is held
+
+
+def test_content_is_held_until_a_connection_takes_it() -> None:
+    """
+    What comes then is not.
+    """
+    stage = UpstreamStage()
+    _, exchange = stage.ask(LENGTH)
+    held = [exchange.held_bytes]
+    for content in (b"a", ENOUGH):
+        exchange.send_data(content)
+        held.append(exchange.held_bytes)
+    stage.accept()
+    held.append(exchange.held_bytes)
+    exchange.send_data(b"a")
+    held.append(exchange.held_bytes)
+    assert [0, 1, 1 + len(ENOUGH), 0, 0] == held
+
+
+def test_little_is_read_at_a_time_on_every_connection_of_an_exchange() -> None:
+    """
+    From when that is said, until it isn't, or the exchange is over; the next one on the connection is not concerned.
+    """
+    stage = UpstreamStage()
+    wire = TcpWire()
+    told, exchange = stage.ask()
+    exchange.read_little(True)
+    connection, _ = stage.accept(wire=wire)
+    sizes = [wire.bufferSize]
+    for little in (False, True):
+        exchange.read_little(little)
+        sizes.append(wire.bufferSize)
+    connection.dataReceived(OK)
+    sizes.append(wire.bufferSize)
+    stage.ask()
+    sizes.append(wire.bufferSize)
+    assert ([LITTLE_BYTES, READ_BYTES, LITTLE_BYTES, READ_BYTES, READ_BYTES], [200, "end"]) == (sizes, told.events)
+
+
+def test_records_of_tls_are_read_whole() -> None:
+    """
+    A transport that reads as much as comes has nothing to be set.
+    """
+    stage = UpstreamStage()
+    told, exchange = stage.ask()
+    connection, wire = stage.accept(wire=TlsWire())
+    exchange.read_little(True)
+    connection.dataReceived(OK)
+    assert (False, [200, "end"]) == (hasattr(wire, "bufferSize"), told.events)

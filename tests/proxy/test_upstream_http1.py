@@ -415,6 +415,18 @@ def test_slow_client_pauses_the_upstream() -> None:
     assert ("end", True, "open") == (told.events[-1], wire.reading, wire.end)
 
 
+def test_trailers_are_told_before_the_end() -> None:
+    """
+    As they came; which of them go on is the client's side's to say.
+    """
+    stage = UpstreamStage()
+    told, _ = stage.ask()
+    connection, _ = stage.accept()
+    connection.dataReceived(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    connection.dataReceived(b"2\r\nok\r\n0\r\nX-Sum: 1\r\nHost: x\r\n\r\n")
+    assert ([200, "end"], [(b"X-Sum", b"1"), (b"Host", b"x")]) == (told.events, told.trailers)
+
+
 def test_pieces_are_flushed_and_a_whole_answer_is_not() -> None:
     """
     The client's side can write a small answer in one piece.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from sptls.config import LimitsConfig
@@ -7,8 +9,12 @@ from sptls.proxy import upstream_origin
 from sptls.proxy.resolver import REFRESH_SECONDS
 from sptls.proxy.upstream_exchange import GATHERED_BYTES
 from sptls.proxy.upstream_origin import IDLE_SECONDS
-from tests.proxy.upstreams import OK, UpstreamStage, lost
-from tests.proxy.wire import GET, POST, logged
+from tests.proxy.upstreams import OK, Told, UpstreamStage, lost
+from tests.proxy.wire import GET, POST, Wire, logged
+
+if TYPE_CHECKING:
+    from sptls.proxy.upstream_exchange import UpstreamExchange
+    from sptls.proxy.upstream_http1 import UpstreamConnection
 
 
 @pytest.fixture
@@ -223,6 +229,122 @@ def test_slow_uploads_leave_clicks_their_half(narrow: UpstreamStage) -> None:
     told, exchange = narrow.ask(head)
     exchange.send_data(b"x" * (GATHERED_BYTES + 1))
     assert [] == told.events
+
+
+LARGE = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin"
+
+
+def _held_up(stage: UpstreamStage) -> tuple[Told, UpstreamExchange, UpstreamConnection, Wire]:
+    """
+    Give an exchange whose client takes nothing of its answer.
+    """
+    told, exchange = stage.ask()
+    connection, wire = stage.accept()
+    connection.dataReceived(LARGE)
+    exchange.pause_response()
+    return told, exchange, connection, wire
+
+
+def _eight() -> UpstreamStage:
+    """
+    Give upstreams with room for eight connections, two of them for slow readers.
+    """
+    return UpstreamStage(limits=LimitsConfig(head_bytes=2000, upstream_connections=8, upstream_waiting=1))
+
+
+def test_slow_readers_have_every_connection_that_nobody_waits_for() -> None:
+    """
+    A large answer on a slow line is nobody's loss then.
+    """
+    stage = _eight()
+    readers = [_held_up(stage) for _ in range(8)]
+    assert [[200]] * 8 == [told.events for told, *_ in readers]
+
+
+def test_slow_readers_make_room_for_others() -> None:
+    """
+    Whoever has been held up for longest goes first; no fault of the upstream's is seen in it.
+    """
+    stage = _eight()
+    with logged() as events:
+        (told, exchange, _, wire), *others = [_held_up(stage) for _ in range(8)]
+        exchange.resume_response()
+        exchange.pause_response()
+        stage.ask()
+    assert ([200], "open") == (told.events, wire.end)
+    assert [[200, "failed 503"], *[[200]] * 6] == [told.events for told, *_ in others]
+    assert ("aborted", 9, 1, []) == (others[0][3].end, len(stage.dialled), stage.counters.slow_readers, events)
+
+
+def test_reader_at_a_pace_is_not_who_makes_room() -> None:
+    """
+    Also when it has been held up for longest: its client takes what it has, the others' don't.
+    """
+    stage = _eight()
+    readers = [_held_up(stage)[0] for _ in range(8)]
+    for told, seconds in zip(readers, (0.1, 5.0, 9.0, 9.0, 5.0, 5.0, 5.0, 5.0), strict=True):
+        told.seconds_left = seconds
+    stage.ask()
+    assert [["failed 503"] if at == 2 else [] for at in range(8)] == [told.events[1:] for told in readers]
+
+
+def test_slow_readers_keep_their_share() -> None:
+    """
+    Who waits then waits for the others, and not for ever.
+    """
+    stage = _eight()
+    readers = [_held_up(stage) for _ in range(2)]
+    for _ in range(6):
+        stage.ask()
+        stage.accept()
+    waiting, _ = stage.ask()
+    assert ([[200]] * 2, []) == ([told.events for told, *_ in readers], waiting.events)
+    refused, _ = stage.ask()
+    assert ["failed 503"] == refused.events
+
+
+def test_reader_that_becomes_slow_while_others_wait_makes_room() -> None:
+    """
+    Its own share is taken already: the oldest of them is ended, and its place goes to who waits.
+    """
+    stage = _eight()
+    (told, _, connection, _), _ = [_held_up(stage) for _ in range(2)]
+    going = [(stage.ask(), stage.accept()) for _ in range(6)]
+    waiting, _ = stage.ask()
+    going[0][1][0].dataReceived(LARGE)
+    going[0][0][1].pause_response()
+    assert [200, "failed 503"] == told.events
+    lost(connection)
+    fresh, _ = stage.accept()
+    fresh.dataReceived(OK)
+    assert [200, "end"] == waiting.events
+
+
+def test_reader_that_is_done_is_slow_no_more() -> None:
+    """
+    Nor is one that left, nor the next one on the same connection.
+    """
+    stage = _eight()
+    (_, _, connection, _), (_, left, _, _), *others = [_held_up(stage) for _ in range(4)]
+    connection.dataReceived(b"x" * 95)
+    left.abandon()
+    others[0][1].resume_response()
+    going = [stage.ask() for _ in range(7)]
+    assert ([200], [200], 0) == (others[0][0].events, others[1][0].events, stage.counters.slow_readers)
+    assert [[]] * 7 == [told.events for told, _ in going]
+
+
+def test_request_whose_client_takes_nothing_yet_counts_too() -> None:
+    """
+    It gets its connection, and the answer waits on it.
+    """
+    stage = _eight()
+    for _ in range(8):
+        _, exchange = stage.ask()
+        exchange.pause_response()
+        stage.accept()
+    stage.ask()
+    assert (1, 9) == (stage.counters.slow_readers, len(stage.dialled))
 
 
 def test_waiting_is_bounded_in_time(narrow: UpstreamStage) -> None:

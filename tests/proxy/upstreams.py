@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IProtocol, ITransport
 
+    from sptls.proxy.fields import Fields
     from sptls.proxy.head import ResponseHead
     from sptls.proxy.upstream_exchange import UpstreamExchange
 
@@ -44,7 +45,9 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[str | int] = []
+        self.seconds_left = 0.0
         self.content = b""
+        self.trailers: Fields = []
         self.flushes = 0
         self.failure = ""
 
@@ -65,6 +68,12 @@ class Told:
         Count it.
         """
         self.flushes += 1
+
+    def response_trailers(self, fields: Fields) -> None:
+        """
+        Keep what came behind the content.
+        """
+        self.trailers = fields
 
     def response_end(self) -> None:
         """

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from twisted.logger import LogEvent
 
     from sptls.interfaces import IDownstream
+    from sptls.proxy.fields import Fields
     from sptls.proxy.log_line import LogEntry
 
 CLICK = "click.example.com"
@@ -206,6 +207,7 @@ class TlsWire(Wire):
         super().__init__(peer)
         self.alpn, self.certificate = b"http/1.1", _Certificate(host.encode())
         self.lingers = False
+        self.taken_bytes = 0
         self.gathered_from: int | None = None
         self.acknowledged_from: list[int] = []
         self.closes_at_once = True
@@ -255,6 +257,8 @@ class PlayedExchange:
     def __init__(self, head_bytes: bytes, request: RequestHead, downstream: IDownstream) -> None:
         self.head_bytes, self.request, self.downstream = head_bytes, request, downstream
         self.content = b""
+        self.held_bytes = 0
+        self.trailers: Fields = []
         self.events: list[str] = []
 
     def send_data(self, data: bytes) -> None:
@@ -262,6 +266,12 @@ class PlayedExchange:
         Keep content.
         """
         self.content += data
+
+    def send_trailers(self, fields: Fields) -> None:
+        """
+        Keep what came behind the content.
+        """
+        self.trailers = fields
 
     def send_end(self) -> None:
         """
@@ -280,6 +290,12 @@ class PlayedExchange:
         Note it.
         """
         self.events.append("resume")
+
+    def read_little(self, little: bool) -> None:
+        """
+        Note it.
+        """
+        self.events.append("little" if little else "much")
 
     def abandon(self) -> None:
         """

@@ -160,6 +160,16 @@ def test_expired(certificates: ServedCertificates, served: Served, bundle: Certi
     assert isinstance(certificates.answer(b"click.example.com"), ServerContext)
 
 
+def test_default_below_a_wildcard(served: Served, bundle: CertificateBundle) -> None:
+    """
+    A default name that only a wildcard covers has the wildcard's answer, as the configuration allows.
+    """
+    certificates = served.certificates
+    certificates.set_domains(domains(CLICK, OWN), HostName("a.example.org"))
+    certificates.replace(OWN, bundle)
+    assert isinstance(certificates.answer(None), ServerContext)
+
+
 def test_own_wildcard(certificates: ServedCertificates, bundle: CertificateBundle) -> None:
     """
     An own wildcard certificate serves every name with one more label.

@@ -916,5 +916,7 @@ def test_serve_from_others(scene: Scene, ready: ServerContext) -> None:
     scene.server.serve_from(others, others)
     scene.run(lambda: others.wanted)
     assert (1, [OTHER]) == (scene.server.counts.holding, others.wanted)
+    scene.server.want_again()
+    assert [OTHER] * 2 == others.wanted
     others.issue(OTHER)
     scene.run(lambda: held.shaken)

@@ -11,7 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 
 from sptls.config import Address
 from sptls.errors import StartError
-from sptls.tls.sockets import CountedSocket, accept, address_of, adopt, bind, is_at
+from sptls.tls.sockets import CountedSocket, accept, acknowledged_bytes, address_of, adopt, bind, is_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -330,3 +330,20 @@ def test_counted_socket_leaves_it_to_another_to_leave() -> None:
         assert [] == left
         leave()
         assert [True] == left
+
+
+def test_what_the_other_end_has_is_counted() -> None:
+    """
+    Also what its program hasn't read; that comes within a moment over loopback.
+    """
+    with bind(Address("127.0.0.1", 0))[0] as listening, socket.socket() as client:
+        listening.setblocking(True)
+        client.connect(listening.getsockname())
+        client.sendall(b"hello")
+        with listening.accept()[0] as accepted:
+            accepted.recv(5)
+            accepted.sendall(bytes(5000))
+            client.recv(5000, socket.MSG_WAITALL)
+            client.sendall(b"thanks")
+            accepted.recv(6, socket.MSG_WAITALL)
+            assert (5000, 5) == (acknowledged_bytes(accepted), min(acknowledged_bytes(client), 5))

@@ -218,7 +218,7 @@ def test_much_both_ways(wire: Wire, version: int) -> None:
 
     def answer(protocol: Recorder, data: bytes) -> None:
         protocol.tls.write(data)
-        unsent_bytes.append(len(protocol.tls._out))
+        unsent_bytes.append(protocol.tls.unsent_bytes)
 
     pair = wire(version=version, send_buffer=16384, receive_buffer=16384)
     transport = pair.open(Recorder(answer))
