@@ -14,7 +14,7 @@ from pathlib import Path
 
 import attrs
 
-from bench import latency, names, workers
+from bench import idle, latency, names, start, workers
 from bench.conditions import conditions
 from bench.load import negotiated
 from bench.modes import MODES
@@ -53,7 +53,9 @@ def _options() -> argparse.Namespace:
         "--python", type=Path, default=Path(sys.executable), help="the virtualenv's Python that sptls runs on"
     )
     parser.add_argument(
-        "--write", type=Path, help="the document whose figures are replaced; bench.latency, .names and .workers run too"
+        "--write",
+        type=Path,
+        help="the document whose figures are replaced; bench.latency, .workers, .names, .idle and .start run too",
     )
     return parser.parse_args()
 
@@ -97,6 +99,8 @@ def _tables(stage: Stage, servers: list[Server], python: Path) -> Iterator[str]:
     if len(pair) > 1:
         yield workers.measured(pair, ca)
     yield names.measured(stage, python)
+    yield idle.measured(stage, python)
+    yield start.measured(python)
 
 
 def _rounds(mode: str, servers: list[Server], ca: str, options: argparse.Namespace) -> list[dict[str, float]]:

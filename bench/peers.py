@@ -267,6 +267,7 @@ def _sptls(
 ) -> Server:
     port = free_port()
     configuration = setting.directory / "sptls.toml"
+    # Everything is on, also what is off by default: limits per address, where no client of ours meets them.
     configuration.write_text(f"""
 state_dir = "{setting.directory}/state"
 workers = {workers}
@@ -281,6 +282,9 @@ http = []
 admin = ""
 [acme]
 {authority}
+[limits]
+connections_per_address = 9000
+handshakes_per_address = 100000
 [upstream]
 url = "https://localhost:{setting.origin_port}"
 trust = "{setting.origin_ca}"

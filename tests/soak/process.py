@@ -5,19 +5,11 @@ What the kernel says of a process's memory, and a store filled without a CA.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
-
-from sptls.certs import rows
-from sptls.certs.csr import generate_key
-from sptls.certs.internal import Root
-from sptls.certs.records import StoredCertificate
-from sptls.certs.store import InlineWorker, Store
-from sptls.names import HostName
-from tests.e2e.stored import opened
+from bench import stored
+from sptls.certs.schema import STORE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,19 +52,6 @@ def _megabytes(pid: int, field: str) -> float:
 
 def fill_store(state: Path, names: Iterable[str], directory: str) -> bytes:
     """
-    Store a certificate for each of *names* as if *directory* had issued it; give the root that clients have to trust.
+    Fill the store in *state* as `bench.stored.fill_store` does.
     """
-    now = datetime.now(UTC)
-    root = Root.create(generate_key("ec-p256"), now)
-    store = Store(state / "store.db", InlineWorker())
-    for step in (store.open(), store.close()):
-        done = Deferred.fromCoroutine(step)
-        assert done.called
-    with opened(state) as connection:
-        for text in names:
-            name = HostName.parse(text)
-            bundle = root.issue(name, generate_key("ec-p256"), now)
-            row = rows.certificate_row(StoredCertificate(name, bundle, directory, now + timedelta(days=60)))
-            marks = ", ".join("?" * len(row))
-            connection.execute(f"INSERT INTO certificate ({rows.CERTIFICATE_COLUMNS}) VALUES ({marks})", row)  # noqa: S608
-    return root.pem
+    return stored.fill_store(state / STORE_FILE, names, directory)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import ssl
+import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from tests.e2e.ca import certificate, certificates, running_ca, sans
 from tests.e2e.daemon import Daemon, until
 from tests.e2e.stored import make_due
 from tests.soak.process import cpu_seconds, fill_store, resident_mb
+from tests.soak.pythons import quickest_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +22,10 @@ FORTY_NAMES_SECONDS = 10.0
 THIRTY_SLOW_NAMES_SECONDS = 15.0
 FIRST_HANDSHAKE_SECONDS = 1.0
 FIVE_THOUSAND_MB = 100.0
-# 2 s are promised for a quiet machine (docs/performance.md); this is what holds on a busy one.
+# Promised by the clock, of a machine that has nothing else to do and a Python that was built as distributions build
+# theirs: so it is counted in CPU seconds. By the clock a busy machine may take so many.
+HUNDRED_THOUSAND_CPU_SECONDS = 2.0
+UNOPTIMISED_CPU_SECONDS = 3.0
 HUNDRED_THOUSAND_SECONDS = 4.0
 HUNDRED_THOUSAND_MB = 250.0
 STORED = 10_000
@@ -147,10 +152,11 @@ def test_five_thousand_stored_certificates(tmp_path: Path, record_property: Call
 
 def test_hundred_thousand_configured_names(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """
-    100,000 configured names, 10,000 of them stored, and a CA that is down: the first handshake is done within 4 s of
-    exec, by the quickest of 5 starts, in 250 MB; all that are stored are valid, and one is served while the status is
-    asked for.
+    100,000 configured names, 10,000 of them stored, and a CA that is down: the first handshake is done after 2 s of CPU
+    time, by the median of 5 starts, in 250 MB; all that are stored are valid, and one is served while the status is
+    asked for. A Python without profile-guided optimisation may take 3 s.
     """
+    python = quickest_python(tmp_path)
     names = [f"n{number}.configured.example" for number in range(100_000)]
     with running_ca(tmp_path / "ca") as ca:
         pass
@@ -163,7 +169,7 @@ def test_hundred_thousand_configured_names(tmp_path: Path, record_property: Call
     cpu: list[float] = []
     for _ in range(5):
         began = time.monotonic()
-        daemon = launcher.spawn()
+        daemon = launcher.spawn(before=(str(python.path),))
         try:
             first.append(_first_handshake(daemon, names[STORED // 2], client) - began)
             cpu.append(cpu_seconds(daemon.process.pid))
@@ -180,10 +186,13 @@ def test_hundred_thousand_configured_names(tmp_path: Path, record_property: Call
         finally:
             daemon.stop()
     record_property("first handshake, seconds after exec", ", ".join(f"{seconds:.2f}" for seconds in first))
-    record_property("CPU seconds until then, at least", f"{min(cpu):.2f}")
+    record_property("CPU seconds until then", ", ".join(f"{seconds:.2f}" for seconds in cpu))
+    record_property("Python with profile-guided optimisation", python.is_optimised)
     record_property("slowest handshake while /status is asked for, seconds", f"{slowest:.1f}")
     record_property("resident MB", f"{memory:.0f}")
     record_property("stop, seconds", f"{time.monotonic() - stopping:.1f}")
     assert (STORED, len(names)) == (states["valid"], sum(states.values()))
+    most = HUNDRED_THOUSAND_CPU_SECONDS if python.is_optimised else UNOPTIMISED_CPU_SECONDS
+    assert statistics.median(cpu) <= most
     assert min(first) < HUNDRED_THOUSAND_SECONDS
     assert memory < HUNDRED_THOUSAND_MB
