@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
+FEW = 100
 READERS = 20
 ANSWER_BYTES = 60_000
 READERS_MB = 32  # without a bound on each connection 120
 UPLOADERS = 90
-UPLOADS_MB = 1.4 * HELD_BYTES / 1e6  # what the allocator makes of it; without a bound 170
+UPLOADS_MB = 1.5 * HELD_BYTES / 1e6  # what the allocator makes of it; without a bound 157
 
 
 @pytest.fixture
@@ -73,8 +74,8 @@ def test_answers_that_nobody_reads(
         forget_peak(pid)
         for _ in range(READERS):
             crowd.enter_context(unread(daemon, authority, ANSWER_BYTES))
+            until(lambda: daemon.status()["upstreams"][0]["waiting"] < FEW, "room for good clients")
         until(lambda: service.answers - len(clicks.answered) >= READERS * STREAMS // 2, "answers to a half of them")
-        until(lambda: daemon.status()["upstreams"][0]["waiting"] == 0, "end of the waiting")
         answered = len(clicks.answered)
         until(lambda: len(clicks.answered) > answered + 50, "more clicks")
         growth_mb = peak_mb(pid) - before_mb
@@ -94,7 +95,7 @@ def test_uploads_that_never_end(daemon: Daemon, authority: trustme.CA, trusting:
         forget_peak(pid)
         for _ in range(UPLOADERS):
             crowd.enter_context(unfinished(daemon, authority))
-        until(lambda: daemon.status()["http"]["held_too_much"] > 0, "end of the first")
+        until(lambda: daemon.status()["http"]["held_too_much"] >= UPLOADERS // 5, "end of the first")
         growth_mb = peak_mb(pid) - before_mb
     assert [] == clicks.failures
     assert growth_mb < UPLOADS_MB

@@ -124,7 +124,7 @@ def test_worker_that_is_killed_is_back_in_a_second(launcher: Launcher, record_pr
 
 def _is_back(daemon: Daemon, place: int, pid: int) -> bool:
     row = _workers(daemon)[place]
-    return row["state"] == "serving" and row["pid"] != pid
+    return bool(row["state"] == "serving" and row["pid"] != pid)
 
 
 @contextlib.contextmanager
