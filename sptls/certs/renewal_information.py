@@ -102,7 +102,8 @@ class RenewalQuestions:
         self._names = set(names)
         self._advices = {name: advice for name, advice in advices.items() if name in self._names}
         for name in self._names:
-            self._plan(name)
+            if self._renewer.certificate(name) is not None:  # there may be none of 90,000
+                self._plan(name)
         self._turn()
 
     async def stop(self) -> None:

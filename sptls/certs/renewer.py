@@ -190,8 +190,7 @@ class Renewer:
         """
         Give *name*'s certificate, or None.
         """
-        found = self._names.get(name)
-        return None if found is None else found.certificate
+        return self._names.certificate(name)
 
     def authority(self, directory: str) -> Authority | None:
         """

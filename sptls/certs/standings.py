@@ -15,7 +15,7 @@ from sptls.certs.standing import Standing
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
-    from sptls.certs.records import Loaded
+    from sptls.certs.records import Loaded, StoredCertificate
     from sptls.names import HostName
 
 
@@ -64,6 +64,13 @@ class Standings:
         if found is None and name in self._put_off:
             found = self._bring_up(name)
         return found
+
+    def certificate(self, name: HostName) -> StoredCertificate | None:
+        """
+        Give *name*'s certificate, or None; one that was put off has none, and does not come up for it.
+        """
+        found = self._here.get(name)
+        return None if found is None else found.certificate
 
     def bring_up(self, count: int) -> bool:
         """

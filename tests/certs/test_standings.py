@@ -56,6 +56,16 @@ def test_put_off_comes_up_when_asked_for(standings: Standings, seen: list[HostNa
     assert ([NAMES[3]], [found]) == (seen, list(standings.values()))
 
 
+def test_nothing_comes_up_for_the_question_of_its_certificate(standings: Standings, seen: list[HostName]) -> None:
+    """
+    It is put of every name at the start; what was put off has none.
+    """
+    standings.put(Standing(CLICK, STORED, NO_HISTORY))
+    standings.put_off(NAMES)
+    assert [STORED, None, None] == [standings.certificate(name) for name in (CLICK, NAMES[0], OTHER)]
+    assert ([], True) == (seen, NAMES[0] in standings)
+
+
 def test_put_off_comes_up_by_and_by(standings: Standings, seen: list[HostName]) -> None:
     """
     In the order in which they were put off, without the one that was asked for before.

@@ -229,6 +229,20 @@ def test_much_both_ways(wire: Wire, version: int) -> None:
     assert BUFFER_BYTES / 2 < max(unsent_bytes) <= BUFFER_BYTES + 16384
 
 
+def test_what_the_peer_has_taken_is_known(wire: Wire) -> None:
+    """
+    While connected: its system acknowledges it.
+    """
+    pair = wire()
+    transport = pair.open(Recorder())
+    before = transport.taken_bytes
+    transport.write(bytes(5000))
+    pair.run(lambda: len(pair.client.received) == 5000)
+    pair.run(lambda: transport.taken_bytes > before + 5000)
+    transport.abortConnection()
+    assert (0, 0) == (transport.taken_bytes, transport.unsent_bytes)
+
+
 def test_push_producer(wire: Wire) -> None:
     """
     A push producer is paused once when too much is unsent, and resumed when nothing is.
