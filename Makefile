@@ -2,7 +2,8 @@
 # make test   installs what the tests need and runs everything CI runs (under 10 minutes on 2 cores)
 # make soak   the long batteries, by hand; results go into docs/soak.md
 # make bench  CPU per request beside nginx, Apache, HAProxy and Caddy (installed by it), p99 beside nginx, the cost of
-#             two workers and of 100,000 names, by hand; rewrites the figures in docs/performance.md
+#             two workers and of 100,000 names, the memory of idle connections, the start with 100,000 names, by hand;
+#             rewrites the figures in docs/performance.md
 # make lowest the tests of TLS, the proxy, certificates and whole daemons with the lowest release of every dependency that
 #             setup.cfg permits; some minutes, in a copy
 # make fuzz   atheris on every parser, SECONDS=600 each, as many at a time as there are cores; keeps what it found in
