@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sptls.deadlines import DeadlineQueue
     from sptls.names import HostName
     from sptls.tls.lingering import Lingering, SocketReactor
+    from sptls.tls.sockets import AcceptedSocket
 
 # Post-quantum hellos take 1.8 KiB; where one takes more, there is a second look.
 _FIRST_LOOK_BYTES: Final = 4096
@@ -83,7 +84,7 @@ class Reception(Protocol):
 
     def may_stay(self, arrival: Arrival, /) -> bool:
         """
-        Tell whether *arrival*, whose peer was just announced, may stay; its socket may be another object then.
+        Tell whether *arrival*, whose peer was just announced, may stay.
         """
 
     def not_tls(self, arrival: Arrival, /) -> None:
@@ -130,7 +131,7 @@ class Arrival:
     )
 
     def __init__(
-        self, reception: Reception, sock: SocketType, peer: tuple[Any, ...], *, awaits_header: bool = False
+        self, reception: Reception, sock: AcceptedSocket, peer: tuple[Any, ...], *, awaits_header: bool = False
     ) -> None:
         self._reception, self.socket, self.peer = reception, sock, peer
         self.awaits_header = awaits_header
@@ -202,7 +203,7 @@ class Arrival:
         self.held_for = name
         self._wait_for_leaving()
 
-    def hand_over(self) -> SocketType:
+    def hand_over(self) -> AcceptedSocket:
         """
         Give the socket, as it was accepted, to who does the handshake.
         """

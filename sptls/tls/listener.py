@@ -20,12 +20,13 @@ from sptls.tls.sockets import accept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
-    from socket import SocketType, socket
+    from socket import socket
 
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
 
     from sptls.tls.lingering import SocketReactor
+    from sptls.tls.sockets import AcceptedSocket
 
 _log = Logger()
 
@@ -48,7 +49,7 @@ class TlsListener:
         self,
         reactor: SocketReactor,
         sock: socket,
-        arrived: Callable[[SocketType, tuple[Any, ...]], None],
+        arrived: Callable[[AcceptedSocket, tuple[Any, ...]], None],
         has_room: Callable[[], bool],
     ) -> None:
         self._reactor, self._socket, self._arrived, self._has_room = reactor, sock, arrived, has_room

@@ -25,7 +25,6 @@ from sptls.tls.counts import TlsCounts
 from sptls.tls.lingering import Lingering, SocketReactor
 from sptls.tls.listener import TlsListener
 from sptls.tls.openssl import AcceptedConnection
-from sptls.tls.sockets import CountedSocket
 from sptls.tls.transport import TlsTransport, TransportSurroundings
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from sptls.deadlines import Deadlines
     from sptls.names import HostName
     from sptls.shared_counts import SharedCounts
+    from sptls.tls.sockets import AcceptedSocket
 
 _log = Logger()
 
@@ -215,7 +215,7 @@ class TlsServer:
             waiting.callback(None)
         return waiting
 
-    def arrived(self, sock: SocketType, peer: tuple[Any, ...]) -> None:
+    def arrived(self, sock: AcceptedSocket, peer: tuple[Any, ...]) -> None:
         """
         Take an accepted connection; nothing that goes wrong with it reaches the listener.
         """
@@ -226,12 +226,9 @@ class TlsServer:
             self._try(announced, announced.look)
             return
         try:
-            if self._admission is not None:
-                counted = self._counted(self._admission, sock, peer[0])
-                if counted is None:
-                    self.lingering.reset(sock)
-                    return
-                sock = counted
+            if self._admission is not None and not self._is_let_in(self._admission, sock, peer[0]):
+                self.lingering.reset(sock)
+                return
             hello = first_look(sock)
             certificate = None if hello is None else answer(hello, self._contexts, self._challenges)
             if isinstance(certificate, ServerContext):  # nearly always
@@ -266,13 +263,7 @@ class TlsServer:
         """
         Tell whether *arrival*, whose client was just announced, may stay; it counts from now on.
         """
-        if self._admission is None:
-            return True
-        counted = self._counted(self._admission, arrival.socket, arrival.peer[0])
-        if counted is None:
-            return False
-        arrival.socket = counted
-        return True
+        return self._admission is None or self._is_let_in(self._admission, arrival.socket, arrival.peer[0])
 
     def not_tls(self, arrival: Arrival) -> None:
         """
@@ -327,15 +318,15 @@ class TlsServer:
         """
         self.transports.discard(transport)
 
-    def _counted(self, admission: Admission, sock: SocketType, host: str) -> SocketType | None:
+    def _is_let_in(self, admission: Admission, sock: AcceptedSocket, host: str) -> bool:
         """
-        Give *sock* anew as one that counts for *host* until it is closed; None if it must not stay.
+        Tell whether *sock* may stay; it counts for *host* then until it is closed.
         """
-        leave = admission.enter(host)
+        leave = sock.leave = admission.enter(host)
         if leave is None:
             self.counts.over_address_limit += 1
-            return None
-        return CountedSocket(sock, leave)
+            return False
+        return True
 
     def _has_room(self) -> bool:
         return self.counts.open < self._max_open
@@ -373,7 +364,7 @@ class TlsServer:
         sock = arrival.hand_over()
         self.counts.passed_through += 1
         self.counts.passing_through += 1
-        leave = sock.hand_on() if isinstance(sock, CountedSocket) else None
+        leave = sock.hand_on()
         refused, ended = partial(self._not_passed_on, sock, leave), partial(self._passage_ended, leave)
         self._passages.begin(sock, arrival.peer, arrival.destination, server, refused=refused, ended=ended)
 

@@ -43,6 +43,7 @@ _ACKED_AT: Final = 120
 _ACKED: Final = struct.Struct("=Q")
 _STREAM: Final = int(socket.SOCK_STREAM)  # an IntEnum costs a conversion each time
 _TCP: Final = int(socket.IPPROTO_TCP)
+_close: Final = socket.SocketType.close
 
 
 def bind(address: Address, count: int = 1) -> list[socket.socket]:
@@ -172,7 +173,33 @@ def _cause(error: OSError, port: int) -> str:
             return os.strerror(error.errno) if error.errno else str(error)
 
 
-def accept(sock: socket.socket, family: int) -> tuple[socket.SocketType, tuple[Any, ...]]:
+class AcceptedSocket(socket.SocketType):
+    """
+    A client's connection; *leave* is called once when it is closed: set where it counts for its address.
+    """
+
+    __slots__ = ("leave",)
+
+    leave: Callable[[], None] | None
+
+    def close(self) -> None:
+        """
+        Close, once.
+        """
+        _close(self)
+        leave, self.leave = self.leave, None
+        if leave is not None:
+            leave()
+
+    def hand_on(self) -> Callable[[], None] | None:
+        """
+        Give what is to be called when the connection is closed, and call it here no more: it goes on in a duplicate.
+        """
+        leave, self.leave = self.leave, None
+        return leave
+
+
+def accept(sock: socket.socket, family: int) -> tuple[AcceptedSocket, tuple[Any, ...]]:
     """
     Accept on *sock*, of *family*: give the connection, which does not block, and the peer's address.
 
@@ -182,8 +209,9 @@ def accept(sock: socket.socket, family: int) -> tuple[socket.SocketType, tuple[A
         OSError: there is none, or it can't be had (accept(2)).
     """
     descriptor, peer = sock._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - what `socket.accept` calls
-    accepted = socket.SocketType(family, _STREAM, _TCP, descriptor)
+    accepted = AcceptedSocket(family, _STREAM, _TCP, descriptor)
     accepted.setblocking(False)
+    accepted.leave = None
     return accepted, peer
 
 
@@ -194,40 +222,6 @@ def acknowledged_bytes(sock: socket.SocketType) -> int:
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED_AT + _ACKED.size)
     acknowledged: int = _ACKED.unpack_from(info, _ACKED_AT)[0]
     return acknowledged
-
-
-class CountedSocket(socket.SocketType):
-    """
-    Takes the descriptor of *sock*, a connection that counts for its address; calls *leave* when it is closed.
-    """
-
-    __slots__ = ("_leave",)
-
-    def __init__(self, sock: socket.SocketType, leave: Callable[[], None]) -> None:
-        super().__init__(sock.family, sock.type, sock.proto, sock.detach())
-        self.setblocking(False)
-        self._leave = leave
-
-    def close(self) -> None:
-        """
-        Close, once.
-        """
-        if self.fileno() != -1:
-            super().close()
-            self._leave()
-
-    def hand_on(self) -> Callable[[], None]:
-        """
-        Give what is to be called when the connection is closed, and call it here no more: it goes on in a duplicate.
-        """
-        leave, self._leave = self._leave, _nothing
-        return leave
-
-
-def _nothing() -> None:
-    """
-    Do nothing: somebody else tells that the connection is closed.
-    """
 
 
 def address_of(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:

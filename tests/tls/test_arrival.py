@@ -10,6 +10,7 @@ from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
+from sptls.config import Address
 from sptls.deadlines import Deadlines
 from sptls.names import HostName
 from sptls.proxy_header import SIGNATURE, header
@@ -17,7 +18,8 @@ from sptls.proxy_header import parse as parse_header
 from sptls.tls.arrival import Arrival
 from sptls.tls.client_hello import MAX_HELLO_BYTES, UNRECOGNIZED_NAME, ClientHello, plaintext_alert
 from sptls.tls.lingering import Lingering, SocketReactor
-from tests.tls.wire import Pump, tcp_pair
+from sptls.tls.sockets import accept, bind
+from tests.tls.wire import Pump
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,9 +46,13 @@ class Reception:
         self.told: list[str] = []
         self.hospitable = True
         self.greeting: Callable[[Arrival], object] = Arrival.hand_over
-        near, self.client = tcp_pair()
-        self.client.settimeout(5)
-        self.arrival = Arrival(self, near, near.getpeername())
+        with bind(Address("127.0.0.1", 0))[0] as listening:
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)  # some clients here say nothing
+            listening.setblocking(True)
+            self.client = socket.create_connection(listening.getsockname(), timeout=5)
+            near, peer = accept(listening, listening.family)
+        self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.arrival = Arrival(self, near, peer)
 
     def _closed(self) -> None:
         self.closed += 1

@@ -11,10 +11,10 @@ from twisted.internet.address import IPv4Address, IPv6Address
 
 from sptls.config import Address
 from sptls.errors import StartError
-from sptls.tls.sockets import CountedSocket, accept, acknowledged_bytes, address_of, adopt, bind, is_at
+from sptls.tls.sockets import AcceptedSocket, accept, acknowledged_bytes, address_of, adopt, bind, is_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _MPTCP = 262  # a stream that is not TCP's, linux/in.h
 
@@ -300,36 +300,37 @@ def test_where_a_socket_is(bound: str, asked: str, expected: bool) -> None:
         assert not is_at(sock, Address(asked, port - 1))
 
 
-def test_counted_socket_leaves_once() -> None:
+@pytest.fixture
+def accepted() -> Iterator[AcceptedSocket]:
     """
-    It has the descriptor of the other, does not block, and says once that it is closed.
+    A connection whose client says nothing.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()):
+        sock, _ = accept(listening, listening.family)
+        yield sock
+        sock.close()
+
+
+def test_who_is_counted_leaves_once(accepted: AcceptedSocket) -> None:
+    """
+    When its socket is closed, and not again when that is done twice.
     """
     left: list[bool] = []
-    near, far = socket.socketpair()
-    number = near.fileno()
-    counted = CountedSocket(near, lambda: left.append(True))
-    with far:
-        assert (number, -1) == (counted.fileno(), near.fileno())
-        with pytest.raises(BlockingIOError):
-            counted.recv(1)
-        for _ in range(2):
-            counted.close()
-        assert ([True], b"") == (left, far.recv(1))
+    accepted.leave = lambda: left.append(accepted.fileno() == -1)
+    for _ in range(2):
+        accepted.close()
+    assert [True] == left
 
 
-def test_counted_socket_leaves_it_to_another_to_leave() -> None:
+def test_it_is_left_to_another_to_leave(accepted: AcceptedSocket) -> None:
     """
     Where the connection goes on in a duplicate.
     """
     left: list[bool] = []
-    near, far = socket.socketpair()
-    counted = CountedSocket(near, lambda: left.append(True))
-    with far:
-        leave = counted.hand_on()
-        counted.close()
-        assert [] == left
-        leave()
-        assert [True] == left
+    accepted.leave = lambda: left.append(True)
+    leave = accepted.hand_on()
+    accepted.close()
+    assert ([], True) == (left, leave is not None)
 
 
 def test_what_the_other_end_has_is_counted() -> None:
