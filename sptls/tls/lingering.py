@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from fcntl import ioctl
+from termios import FIONREAD
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -33,6 +35,9 @@ _READ_BYTES: Final = 65536
 _READS_PER_WAKE: Final = 16
 # Shared by all: what lands here is never looked at.
 _SCRATCH: Final = bytearray(_READ_BYTES)
+# An int, which ioctl(2) writes into; read before the next call.
+_unread_bytes: Final = bytearray(4)
+_NONE_UNREAD: Final = bytes(4)
 # struct linger: on, zero seconds: close sends RST and drops what is unsent.
 _RESET_ON_CLOSE: Final = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 
@@ -90,13 +95,7 @@ class Lingering:
         """
         Close *sock*, at once if no input is unread; with *still_sending*, more is expected, so linger anyway.
         """
-        try:
-            unread = sock.recv_into(_SCRATCH) > 0
-        except BlockingIOError:
-            unread = still_sending
-        except OSError:
-            unread = False
-        if unread:
+        if _may_come(sock) if still_sending else _has_unread(sock):
             self._linger(sock)
         else:
             sock.close()
@@ -140,6 +139,26 @@ class Lingering:
         self._members.discard(member)
         self.deadline.clear(member)
         self._closed()
+
+
+def _has_unread(sock: socket.SocketType) -> bool:
+    """
+    Tell whether there is input; `recv` would tell that there is none by an exception, at three times the price.
+    """
+    ioctl(sock.fileno(), FIONREAD, _unread_bytes)
+    return _unread_bytes != _NONE_UNREAD
+
+
+def _may_come(sock: socket.SocketType) -> bool:
+    """
+    Tell whether there is input, or may be yet: the peer has not said that it sends no more.
+    """
+    try:
+        return sock.recv_into(_SCRATCH) > 0
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 @implementer(IReadDescriptor)
