@@ -18,6 +18,7 @@ DEFAULT_WINDOW_BYTES: Final = 65535
 HEADER: Final = struct.Struct(">HBBBI")
 LONG: Final = struct.Struct(">I")
 SETTING: Final = struct.Struct(">HI")
+_header: Final = HEADER.pack
 
 
 class Kind(enum.IntEnum):
@@ -91,7 +92,7 @@ class Http2Error(Exception):
 
 def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
     size = len(payload)
-    return HEADER.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
+    return _header(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
 
 
 def headers(stream_id: int, block: bytes, *, ends: bool) -> bytes:
@@ -99,8 +100,9 @@ def headers(stream_id: int, block: bytes, *, ends: bool) -> bytes:
     Give a header block in as many frames as it takes.
     """
     end_stream = END_STREAM if ends else 0
-    if len(block) <= MAX_FRAME_BYTES:
-        return _frame(_HEADERS, END_HEADERS | end_stream, stream_id, block)
+    size = len(block)
+    if size <= MAX_FRAME_BYTES:
+        return _header(size >> 8, size & 0xFF, _HEADERS, END_HEADERS | end_stream, stream_id) + block
     pieces = [block[at : at + MAX_FRAME_BYTES] for at in range(0, len(block), MAX_FRAME_BYTES)]
     first, *middle, last = pieces
     return b"".join(
@@ -116,7 +118,8 @@ def data(stream_id: int, content: bytes, *, ends: bool) -> bytes:
     """
     Give content, of at most `MAX_FRAME_BYTES`.
     """
-    return _frame(_DATA, END_STREAM if ends else 0, stream_id, content)
+    size = len(content)
+    return _header(size >> 8, size & 0xFF, _DATA, END_STREAM if ends else 0, stream_id) + content
 
 
 def reset(stream_id: int, code: ErrorCode) -> bytes:

@@ -31,6 +31,8 @@ _VERSION: Final = b"2.0"
 _PSEUDO_FIELDS: Final = frozenset({b":method", b":scheme", b":authority", b":path"})
 # As every client but CONNECT's sends them: all four, once each.
 _PSEUDO_FIELD_COUNT: Final = len(_PSEUDO_FIELDS)
+# What is one need not be looked through for what can't be in one.
+_USUAL_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST"})
 _CONNECTION_SPECIFIC: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
@@ -46,6 +48,8 @@ _AROUND_FIELD_BYTES: Final = 4
 _IN_FIELD_BYTES: Final = 2
 # RFC 9110 §5.6.3's white space. RFC 9113 §8.2.1 forbids it around a value; nginx forgives it, and so does HTTP/1.
 WHITE: Final = b" \t"
+
+_Texts = tuple[bytes, ...]
 
 
 def request_head(fields: Fields, ends: bool, limits: LimitsConfig) -> RequestHead | Malformed:
@@ -66,14 +70,17 @@ def are_trailers(fields: Fields) -> bool:
     """
     Tell whether *fields* may stand after the content (RFC 9113 §8.1, §8.2), and are no more than HTTP/1's may be.
     """
+    if not fields:
+        return True
+    names, values = zip(*fields, strict=True)
     try:
-        size = _check_fields(fields)
+        size = _check_fields(names, values)
     except HeadError:
         return False
     return (
         size <= MAX_TRAILER_BYTES
-        and len(fields) <= MAX_FIELDS
-        and all(name and name not in _CONNECTION_SPECIFIC for name, _ in fields)
+        and len(names) <= MAX_FIELDS
+        and all(name and name not in _CONNECTION_SPECIFIC for name in names)
     )
 
 
@@ -96,17 +103,17 @@ def _take_pseudo_fields(fields: Fields, pseudo: dict[bytes, bytes]) -> Fields:
 
 def _request(pseudo: dict[bytes, bytes], fields: Fields, ends: bool, limits: LimitsConfig) -> RequestHead:
     method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-    check_method(method)
-    if method == b"CONNECT":
-        raise HeadError(405, "CONNECT is for proxies of the client's choice")
+    if method not in _USUAL_METHODS:
+        _check_method(method)
     _check_target(target, limits)
     if pseudo.get(b":scheme", b"").lower() not in _SCHEMES:
         raise HeadError(400, "the scheme is none of a web server's")
-    size = len(method) + len(target) + _check_fields(fields)
+    names, values = zip(*fields, strict=True) if fields else ((), ())
+    size = len(method) + len(target) + _check_fields(names, values)
     if size > limits.head_bytes:
         raise too_large()
     seen: Seen = {}
-    fields = _normal(fields, seen)
+    fields = _normal(fields, names, seen)
     if size > limits.field_bytes:
         _check_sizes(fields, limits.field_bytes - _IN_FIELD_BYTES)
     if len(fields) > MAX_FIELDS:
@@ -133,6 +140,12 @@ def _request(pseudo: dict[bytes, bytes], fields: Fields, ends: bool, limits: Lim
     )
 
 
+def _check_method(method: bytes) -> None:
+    check_method(method)
+    if method == b"CONNECT":
+        raise HeadError(405, "CONNECT is for proxies of the client's choice")
+
+
 def _check_target(target: bytes, limits: LimitsConfig) -> None:
     if len(target) > limits.target_bytes:
         raise HeadError(414, "the request target is too long")
@@ -142,21 +155,18 @@ def _check_target(target: bytes, limits: LimitsConfig) -> None:
         raise HeadError(400, "the request target isn't a path")  # nor is `*`, which nginx refuses too
 
 
-def _check_fields(fields: Fields) -> int:
+def _check_fields(names: _Texts, values: _Texts) -> int:
     """
     Refuse what is no field (RFC 9113 §8.2), and give the size that all would have in HTTP/1.
 
     A pseudo-field behind another field is none: its colon isn't allowed.
     """
-    if not fields:
-        return 0
-    each_name, each_value = zip(*fields, strict=True)
-    names, values = b"".join(each_name), b"".join(each_value)
-    if names.translate(None, _LOWER_TOKEN):
+    all_names, all_values = b"".join(names), b"".join(values)
+    if all_names.translate(None, _LOWER_TOKEN):
         raise HeadError(400, "a field name isn't a token in lower case")
-    if values.translate(None, NO_END):
+    if all_values.translate(None, NO_END):
         raise HeadError(400, "a CR or LF, or a forbidden control character")
-    return len(names) + len(values) + _AROUND_FIELD_BYTES * len(fields)
+    return len(all_names) + len(all_values) + _AROUND_FIELD_BYTES * len(names)
 
 
 def _check_sizes(fields: Fields, field_bytes: int) -> None:
@@ -164,11 +174,11 @@ def _check_sizes(fields: Fields, field_bytes: int) -> None:
         raise too_large()
 
 
-def _normal(fields: Fields, seen: Seen) -> Fields:
+def _normal(fields: Fields, names: _Texts, seen: Seen) -> Fields:
     """
     Give *fields* with the cookie's crumbs in one piece (RFC 9113 §8.2.3), and put those that are *_NOTED* into *seen*.
     """
-    if _LOOKED_AT.isdisjoint([name for name, _ in fields]):
+    if _LOOKED_AT.isdisjoint(names):
         return [(name, value.strip(WHITE)) for name, value in fields]
     normal: Fields = []
     cookie_at = -1

@@ -112,8 +112,10 @@ class Noise(NamedTuple):
 Event = Headers | Data | Reset | Settings | Ping | GoAway | WindowUpdate | Noise
 
 _NOISE: Final = Noise()
-# Asked for every frame: a global is looked up faster than a member of an enum.
+# Asked for every frame: a global is looked up faster than a member of an enum, or of a C library's object.
 _HEADERS: Final = int(Kind.HEADERS)
+_HEADER_BYTES: Final = HEADER.size
+_read_header: Final = HEADER.unpack_from
 
 
 class FrameReader:
@@ -150,15 +152,16 @@ class FrameReader:
         buffer = self.rest + data if self.rest else data
         at = self._skip_preface(buffer) if self._preface else 0
         end = len(buffer)
-        while end - at >= HEADER.size:
-            high, low, kind, flags, stream_id = HEADER.unpack_from(buffer, at)
+        while end - at >= _HEADER_BYTES:
+            high, low, kind, flags, stream_id = _read_header(buffer, at)
             size = high << 8 | low
             if size > MAX_FRAME_BYTES:
                 raise Http2Error(ErrorCode.FRAME_SIZE_ERROR, "a frame is too large")
-            stop = at + HEADER.size + size
+            start = at + _HEADER_BYTES
+            stop = start + size
             if stop > end:
                 break
-            event = self._event(kind, flags, stream_id & MAX_STREAM_ID, buffer[at + HEADER.size : stop])
+            event = self._event(kind, flags, stream_id & MAX_STREAM_ID, buffer[start:stop])
             at = stop
             if event is not None:
                 yield event

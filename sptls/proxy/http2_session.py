@@ -197,7 +197,8 @@ class Http2Session:
         Forget *stream*; what still comes on it, unless the client has ended it, is ignored.
         """
         stream_id = stream.outflow.stream_id
-        self.sender.drop(stream.outflow)
+        if not stream.outflow.is_over:
+            self.sender.drop(stream.outflow)
         self.streams.pop(stream_id, None)
         if self.is_full:
             self.weigh()

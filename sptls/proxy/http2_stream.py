@@ -100,10 +100,11 @@ class Http2Stream(Waits):
         """
         Do what `route` decided.
         """
-        gateway, method = self._session.connection.gateway, b"GET" if self._request is None else self._request.method
         if isinstance(decision, Forward):
             self._forward(decision.site)
-        elif isinstance(decision, Answer):
+            return
+        gateway, method = self._session.connection.gateway, b"GET" if self._request is None else self._request.method
+        if isinstance(decision, Answer):
             self._send_page(
                 own_response(
                     decision.status,
@@ -319,7 +320,8 @@ class Http2Stream(Waits):
             upstream.read_little(True)
         if request.expects_continue:
             session.sender.say(headers(self.outflow.stream_id, session.encoder.encode(_CONTINUE), ends=False))
-        self._arm()
+        if not self.ended:
+            self._arm()
 
     def _send_page(self, page: bytes) -> None:
         """
@@ -332,26 +334,26 @@ class Http2Stream(Waits):
         self._send(ends=True)
 
     def _send(self, *, ends: bool) -> None:
-        session, outflow = self._session, self.outflow
+        session, sender, outflow = self._session, self._session.sender, self.outflow
         content, self._content = self._content, b""
         is_all = False
         if self._fields is not None:
             is_all = ends and not content
             block = session.encoder.encode(self._fields)
-            session.sender.say(headers(outflow.stream_id, block, ends=is_all))
+            sender.say(headers(outflow.stream_id, block, ends=is_all))
             self._fields, self._started = None, True
+        # Where the client may be sending yet, it is told to stop, and not before it has the answer.
+        if is_all or (ends and self.ended and sender.say_last(outflow, content)):
+            outflow.ends = outflow.is_over = True
+            self._complete()
+            session.connection.flush_soon(gone_streams=1)
+            return
         if ends:
-            # Where the client may be sending yet, it is told to stop, and not before it has the answer.
-            is_last = not is_all and self.ended and session.sender.say_last(outflow, content)
-            if is_all or is_last:
-                outflow.ends = outflow.is_over = True
-                self._complete()
-            else:
-                session.sender.put(outflow, content, ends=True)
-            session.connection.flush_soon(gone_streams=int(is_last))
+            sender.put(outflow, content, ends=True)
+            session.connection.flush_soon()
         else:
             if content:
-                session.sender.put(outflow, content, ends=False)
+                sender.put(outflow, content, ends=False)
             session.connection.flush()
         if outflow.has_to_send:
             if self.upstream is not None and not self._response_paused:
@@ -382,8 +384,10 @@ class Http2Stream(Waits):
         if self._is_over:
             return
         self._is_over = True
-        self._abandon()
-        self._wait_in(None)
+        if self.upstream is not None or not self._started:
+            self._abandon()
+        if self._deadline is not None:
+            self._wait_in(None)
         unsent = len(self.outflow.waiting) + len(self._content)
         self._session.stream_over(self)
         note(

@@ -160,6 +160,23 @@ def test_answers_of_one_turn_are_one_write() -> None:
     assert [(DATA, 3), (DATA, 5), (HEADERS, 3), (HEADERS, 5)] == sorted(client.told())
 
 
+def test_answers_of_the_next_turn_go_in_the_same_write() -> None:
+    """
+    Longer than that none waits, and no longer than until all is answered.
+    """
+    stage = Stage()
+    client = Http2Client(stage)
+    client.send(*map(client.request, (1, 3, 5, 7, 9)))
+    first, second, third, *others = stage.exchanges
+    first.answer(OK, b"answer")
+    stage.gateway.soon(lambda: second.answer(OK, b"answer"))
+    stage.gateway.soon(lambda: stage.gateway.soon(lambda: third.answer(OK, b"answer")))
+    stage.clock.advance(0)
+    for exchange in others:
+        exchange.answer(OK, b"answer")
+    assert [2, 1, 2] == [write.count(b"answer") for write in client.wire.writes]
+
+
 def test_write_that_was_due_is_done_once() -> None:
     """
     Something else may have had it written already; and the connection may be gone.

@@ -124,6 +124,16 @@ def test_padding_of_ones_is_fine() -> None:
     assert [(b"a", b"a"), (b":path", b"00000000")] == FieldDecoder(1000).decode(block)
 
 
+@pytest.mark.parametrize("text", [b"0" * 2183, b"\n" * 2183, b"\n" * 2184 + b"0", b"0" * 20000 + b"\n"])
+def test_padding_of_long_strings_is_looked_at(text: bytes) -> None:
+    """
+    Also where the octets of the longest code, of 30 bits, are very many.
+    """
+    block = Encoder().encode([(b"a", text)])
+    assert [(b"a", text)] == FieldDecoder(100000).decode(block)
+    assert COMPRESSION_ERROR == _code(block[:-1] + bytes((block[-1] ^ 1,)))
+
+
 def test_bomb_is_defused() -> None:
     """
     4,000 bytes that are referred to 16,000 times are not decoded to the end.

@@ -224,6 +224,7 @@ def test_trailers_wait_for_the_content_before_them() -> None:
     client.send(client.request(1), client.request(3))
     _summed(stage.exchanges[0], b"ab")
     stage.exchanges[1].answer(OK)
+    stage.clock.advance(0)
     assert [(1, False), (1, False), (3, True)] == [(one.stream_id, one.ends) for one in client.said()]
     client.send(window_update(1, 1))
     content, last = client.said()
