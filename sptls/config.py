@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from sptls.addresses import HIGHEST_PORT
+from sptls.addresses import HIGHEST_PORT, Network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,8 +45,6 @@ FILE_BYTES: Final = 16 * 1024 * 1024
 
 # More than any machine has CPUs for that is bought to pass clicks on; each takes 60 MB, served or not.
 MAX_WORKERS: Final = 256
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @attrs.frozen

@@ -48,6 +48,11 @@ _SHOWN_CHARACTERS: Final = 60
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _POSITION: Final = re.compile(r" \(at (?P<position>[^()]+)\)\Z")
 
+_MEND: Final = (
+    'mend that: text stands in "quotes", a list in [brackets], and so does a table\'s name, on a line of its own '
+    "(https://toml.io); then run sptls check"
+)
+
 
 @attrs.frozen
 class ListenTable:
@@ -181,14 +186,14 @@ class File:
     notify: NotifyTable = NotifyTable()
 
 
-def read(text: str) -> tuple[File, tuple[Fault, ...]]:
+def read(text: str, found_in: str = "") -> tuple[File, tuple[Fault, ...]]:
     """
     Give the file that *text* spells, less what is faulty in it, and those faults.
 
     Raises:
-        ConfigError: *text* is not TOML, so nothing can be said about the rest.
+        ConfigError: *text* is not TOML, so nothing can be said about the rest; says in which line of *found_in*.
     """
-    tree, faults = _parse(text), list[Fault]()
+    tree, faults = _parse(text, found_in), list[Fault]()
     while True:
         try:
             return _CONVERTER.structure(tree, File), tuple(faults)
@@ -215,16 +220,20 @@ def did_you_mean(text: str, known: Sequence[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _parse(text: str) -> dict[str, Any]:
+def _parse(text: str, found_in: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ConfigError((Fault("", "not a TOML file that can be read: nested too deeply"),)) from None
+        raise _not_toml(found_in, "not TOML that can be read: nested too deeply") from None
     except ValueError as error:  # TOMLDecodeError is one; a number of 5,000 digits raises a bare one
         message = str(error)
         position = _POSITION.search(message)
-        place = position["position"] if position else ""
-        raise ConfigError((Fault(place, f"not TOML: {_POSITION.sub('', message)}"),)) from None
+        place = ", ".join(filter(None, (found_in, position["position"] if position else "")))
+        raise _not_toml(place, f"not TOML: {_POSITION.sub('', message)}") from None
+
+
+def _not_toml(place: str, message: str) -> ConfigError:
+    return ConfigError((Fault(place, f"{message}; {_MEND}"),))
 
 
 def _leaves(error: Exception, path: Steps) -> Iterator[tuple[Steps, str]]:

@@ -34,7 +34,8 @@ from sptls.names import HostName, NameTable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sptls.config import Network, Workers
+    from sptls.addresses import Network
+    from sptls.config import Workers
     from sptls.config_file import File, ListenTable, Strings
     from sptls.config_inspection import Files
 
@@ -75,17 +76,19 @@ class Overrides:
     renew_only: bool = False
 
 
-def load(text: str, *, overrides: Overrides, base: Path, foreground: bool, files: Files) -> Config:
+def load(
+    text: str, *, overrides: Overrides, base: Path, foreground: bool, files: Files, path: Path | None = None
+) -> Config:
     """
     Give the configuration that *text* (TOML) and *overrides* amount to.
 
     Relative paths are taken from *base*, the file's directory. *foreground* says that standard output is the
-    operator's. *files* is asked what is on the disk.
+    operator's. *files* is asked what is on the disk. *path* is where *text* was found, for a message.
 
     Raises:
         ConfigError: with all faults.
     """
-    file, misfits = config_file.read(text)
+    file, misfits = config_file.read(text, str(path or ""))
     replaced = {
         _place(file, key): f"--{field.replace('_', '-')}"
         for field, key in _REPLACES.items()

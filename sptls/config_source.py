@@ -120,7 +120,9 @@ class ConfigSource:
             raise ConfigError((Fault("--config", f"{self.path} can't be read: {error}"),)) from None
 
     def _config(self, text: str, base: Path, files: DiskFiles) -> Config:
-        return config_load.load(text, overrides=self.overrides, base=base, foreground=self.foreground, files=files)
+        return config_load.load(
+            text, overrides=self.overrides, base=base, foreground=self.foreground, files=files, path=self.path
+        )
 
 
 class DiskFiles:

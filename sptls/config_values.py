@@ -21,7 +21,7 @@ from sptls.names import HostName
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-    from sptls.config import Network
+    from sptls.addresses import Network
 
 Scheme = Literal["https", "http"]
 

@@ -137,6 +137,10 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
         )
     except ConfigError as error:
         faults = "".join(f"\n  {fault}" for fault in error.faults)
+        if not (options["config"] or options["demo"]):
+            faults += (
+                "\n  no configuration file was named (--config): all that counts are the options of the command line"
+            )
         _end(EXIT_CONFIGURATION, f"sptls: the configuration can't be used; nothing was started:{faults}")
     except StartError as error:
         _end(EXIT_START, f"sptls: can't start: {error}")

@@ -213,9 +213,9 @@ def test_what_is_not_toml_is_one_fault_with_its_line(text: str, place: str) -> N
     Nothing can be said about the rest of the file then.
     """
     with pytest.raises(ConfigError) as caught:
-        config_file.read(text)
+        config_file.read(text, "f.toml")
     (fault,) = caught.value.faults
-    assert place == fault.place
+    assert ", ".join(filter(None, ("f.toml", place))) == fault.place
     assert fault.message.startswith("not ")
     assert "(at " not in fault.message
 

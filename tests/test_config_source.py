@@ -100,6 +100,26 @@ def test_an_unreadable_file_is_a_fault_of_the_option(tmp_path: Path, content: by
     assert f"--config: {path} can't be read: {reason}" == fault(ConfigSource(path, FLAGS, True))
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\ndomains = [click.example.com]\n", ", line 2, column 12: not TOML: Invalid value; "),
+        ("domains = ['click.example.com'", ", end of document: not TOML: Unclosed array; "),
+        ("domains = " + "[" * 5000, ": not TOML that can be read: nested too deeply; "),
+        ("domains = " + "9" * 5000, ": not TOML: Exceeds the limit (4300 digits) for integer string conversion"),
+    ],
+)
+def test_a_file_that_is_not_toml_is_named_with_the_line(tmp_path: Path, text: str, expected: str) -> None:
+    """
+    And it is said what is odd there, and what to do; keys have no place yet that could be told.
+    """
+    path = tmp_path / "sptls.toml"
+    path.write_text(text)
+    told = fault(ConfigSource(path, FLAGS, True))
+    assert told.startswith(f"{path}{expected}")
+    assert told.endswith("; then run sptls check")
+
+
 def test_an_unreadable_file_of_names_is_a_fault_of_its_key(tmp_path: Path) -> None:
     """
     A directory is no file.

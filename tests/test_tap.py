@@ -108,6 +108,22 @@ def test_faults_end_with_2_and_are_all_said(capsys: pytest.CaptureFixture[str]) 
     assert (2, True, True) == (raised.value.code, "--domain" in said, "--upstream" in said)
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+def test_configuration_that_was_not_named_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], is_named: bool
+) -> None:
+    """
+    Unlike the commands, the daemon looks for none; whoever has one in the usual place would wonder.
+    """
+    (tmp_path / "sptls.toml").write_text("")
+    options = _parsed(*(["--config", str(tmp_path / "sptls.toml")] if is_named else []))
+    options.parent = TWISTD  # type: ignore[assignment] # what of it is read
+    with pytest.raises(SystemExit):
+        makeService(options)
+    said = capsys.readouterr().err
+    assert (not is_named, True) == ("no configuration file was named (--config)" in said, "domains: missing" in said)
+
+
 def test_demo_refuses_what_it_decides_itself(capsys: pytest.CaptureFixture[str]) -> None:
     """
     Options that don't go with --demo are refused, never ignored.

@@ -38,11 +38,12 @@ def check(data: bytes) -> None:
     """
     try:
         answer = client._read(_STATUSES[data[0] % len(_STATUSES)] if data else 200, data[1:])  # noqa: SLF001 - its rest is http.client's
-        domains, errors = client.entries(client._joined([answer]))  # noqa: SLF001 - same
+        domains, errors = client.entries(client.listed(answer), is_whole=False)
     except ControlError as error:
         assert str(error)
         return
     assert wording.count(domains)
+    wording.other_version(answer.get("version"), "0.1.0", domains)
     assert all(isinstance(error, str) for error in errors)
     for domain in domains:
         _check_words(domain)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 from typing import TYPE_CHECKING, Final
 
 from sptls.errors import StartError
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 # A file that its holder removes between our opening and locking it is opened again; twice would be odd already.
 _ATTEMPTS: Final = 10
-_PID_BYTES: Final = 20
 _NAME: Final = "lock"
+# Linux has ids up to 2²² (proc_sys_kernel(5)); 0 and negative ones would mean groups of processes (kill(2)).
+_PROCESS_ID: Final = re.compile(rb"([1-9][0-9]{0,9})\s*")
+_MOST_BYTES: Final = 20
 
 
 def is_absent(state_dir: Path) -> bool:
@@ -45,6 +48,22 @@ def is_free(state_dir: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def noted_process(state_dir: Path) -> int | None:
+    """
+    Give the id of the process that last had the lock of *state_dir*, dead or alive; None where none can be read.
+    """
+    try:
+        descriptor = os.open(state_dir / _NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        return _process_id(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 class StateLock:
@@ -84,7 +103,7 @@ class StateLock:
         for _ in range(_ATTEMPTS):
             descriptor = self._open()
             if not self._locked(descriptor):
-                holder = os.pread(descriptor, _PID_BYTES, 0).decode("ascii", "replace").strip()
+                holder = _process_id(descriptor)
                 os.close(descriptor)
                 raise StartError(
                     f"another sptls (pid {holder or 'unknown'}) uses this state directory: {self._state_dir}; "
@@ -145,3 +164,11 @@ class StateLock:
         except FileNotFoundError:
             return False
         return os.path.samestat(current, os.fstat(descriptor))
+
+
+def _process_id(descriptor: int) -> int | None:
+    """
+    Give the process id that is written in a lock's open file, which may be damaged.
+    """
+    written = _PROCESS_ID.fullmatch(os.pread(descriptor, _MOST_BYTES, 0))
+    return None if written is None else int(written[1])

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
+from sptls.certs.lock import noted_process
 from sptls.cli.domain import Domain
 from sptls.errors import ControlError, DaemonNotRunning
 from sptls.ops.control_address import CONTROL_SOCKET, address
@@ -78,26 +79,32 @@ class DaemonClient:
         """
         return self._ask("GET", "/status")
 
+    def every_domain(self) -> tuple[dict[str, Any], ...]:
+        """
+        Give what the daemon says of each domain that it serves.
+        """
+        return listed(self.status())
+
     def domains(self, names: Sequence[HostName]) -> tuple[dict[str, Any], ...]:
         """
         Give what the daemon says of each of *names*; one that it does not serve has an *error*.
         """
         told = (self._ask("GET", f"/domains?{urlencode([('name', name.text) for name in few])}") for few in _few(names))
-        return _joined(told)
+        return _of_each(names, told)
 
     def issue(self, names: Sequence[HostName]) -> tuple[dict[str, Any], ...]:
         """
         Ask for certificates of *names*; gives how each stands at once.
         """
         told = (self._ask("POST", "/issue", {"names": [name.text for name in few]}) for few in _few(names))
-        return _joined(told)
+        return _of_each(names, told)
 
     def renew(self, names: Sequence[HostName], *, is_at_once: bool) -> tuple[dict[str, Any], ...]:
         """
         Ask for other certificates than *names* have, *is_at_once* after failures too; gives how each stands at once.
         """
         asked = ({"names": [name.text for name in few], "now": is_at_once} for few in _few(names))
-        return _joined(self._ask("POST", "/renew", body) for body in asked)
+        return _of_each(names, (self._ask("POST", "/renew", body) for body in asked))
 
     def examine(self, name: HostName) -> dict[str, Any] | None:
         """
@@ -152,9 +159,11 @@ class DaemonClient:
             connection.close()
 
 
-def entries(told: Iterable[dict[str, Any]]) -> tuple[tuple[Domain, ...], tuple[str, ...]]:
+def entries(told: Iterable[dict[str, Any]], *, is_whole: bool = True) -> tuple[tuple[Domain, ...], tuple[str, ...]]:
     """
     Give the domains of an answer, and what is wrong with the names that it has none for.
+
+    Who only looks may do without *is_whole*, and gets also domains of which a daemon of another version says less.
 
     Raises:
         ControlError: the answer is none.
@@ -164,6 +173,8 @@ def entries(told: Iterable[dict[str, Any]]) -> tuple[tuple[Domain, ...], tuple[s
         domains = tuple(Domain.of(one) for one in told if "error" not in one)
     except ValueError:
         raise ControlError(_OTHER_VERSION) from None
+    if is_whole and not all(domain.is_whole for domain in domains):
+        raise ControlError(_OTHER_VERSION)
     return domains, tuple(str(one["error"]) for one in told if "error" in one)
 
 
@@ -171,12 +182,14 @@ def holder(state_dir: Path) -> int | None:
     """
     Give the process that has the lock on *state_dir* and lives, as far as this user can tell.
     """
+    process = noted_process(state_dir)
+    if process is None:
+        return None
     try:
-        process = int((state_dir / "lock").read_text("ascii"))
         os.kill(process, 0)
     except PermissionError:  # it lives, and is another user's
         return process
-    except (OSError, ValueError, OverflowError):
+    except (OSError, OverflowError):
         return None
     return process
 
@@ -215,14 +228,27 @@ def _few_certificates(offers: Iterable[Offer]) -> Iterator[list[dict[str, str]]]
         yield few
 
 
-def _joined(answers: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    joined: list[dict[str, Any]] = []
-    for answer in answers:
-        domains = answer.get("domains")
-        if not isinstance(domains, list) or not all(isinstance(domain, dict) for domain in domains):
-            raise ControlError(_OTHER_VERSION)
-        joined.extend(domains)
-    return tuple(joined)
+def listed(answer: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """
+    Give what *answer* says of each domain.
+
+    Raises:
+        ControlError: it has no such list.
+    """
+    domains = answer.get("domains")
+    if not isinstance(domains, list) or not all(isinstance(domain, dict) for domain in domains):
+        raise ControlError(_OTHER_VERSION)
+    return tuple(domains)
+
+
+def _of_each(names: Sequence[HostName], answers: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """
+    Give what *answers* say, which must be of *names*, in their order.
+    """
+    told = tuple(domain for answer in answers for domain in listed(answer))
+    if [domain.get("name") for domain in told] != [name.text for name in names]:
+        raise ControlError(_OTHER_VERSION)
+    return told
 
 
 def _content(response: http.client.HTTPResponse) -> bytes:

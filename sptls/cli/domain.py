@@ -4,13 +4,11 @@ A domain as ``/status`` tells of it, and whether a monitor is to worry about it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # An order is due, and may wait for what its CA's limits allow.
 _WAITING: Final = "waiting"
@@ -21,6 +19,39 @@ AMISS: Final = ("failing", "faulty", "expired")
 OWN: Final = "own"
 # That of a name whose connections go to another server untouched.
 PASSED_THROUGH: Final = "passthrough"
+# Stands for a state of which a daemon of another version says nothing.
+NOT_TOLD: Final = "not told"
+
+# Every version says these, of every domain; the first two are never null.
+_WORDS: Final = ("state", "source")
+_NEVER_LEFT_OUT: Final = (*_WORDS, "issuer", "not_after", "renew_at", "next_attempt_at", "problem")
+_DECISIVE: Final = frozenset({*_NEVER_LEFT_OUT, "serial", "deployment"})
+
+
+def _text(told: object) -> str | None:
+    return told if isinstance(told, str) else None
+
+
+def _moment(told: object) -> datetime | None:
+    try:
+        return datetime.strptime(str(told), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _deploy_problem(told: object) -> str | None:
+    if not isinstance(told, Mapping):
+        return None
+    problem = told.get("problem")
+    return "" if problem is None else _text(problem)
+
+
+# How each key is read whose value is not null; None stands for a value that is not understood.
+_READ: Final[Mapping[str, Callable[[object], Any]]] = {
+    **dict.fromkeys((*_WORDS, "issuer", "problem", "cause", "who", "advice", "explanation_url", "serial"), _text),
+    **dict.fromkeys(("not_after", "renew_at", "next_attempt_at", "dns_changed_at"), _moment),
+    "deployment": _deploy_problem,
+}
 
 
 @attrs.frozen
@@ -31,6 +62,7 @@ class Domain:
     *deploy_problem* is why its files for another server are not in place, or why that one does not read them yet.
     *cause*, *who* and *advice* are what the problem means (`certs.diagnosis`); a daemon of an older sptls says none.
     *dns_changed_at* is when the DNS of a name that failed was seen to have changed, so that it is tried again.
+    *unread* are the keys of what a daemon of another version left out, or said in a way that is not understood here.
     """
 
     name: str
@@ -48,35 +80,40 @@ class Domain:
     explanation_url: str = ""
     serial: str = ""
     dns_changed_at: datetime | None = None
+    unread: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Domain:
         """
-        Read what ``/status`` says of a domain; what a newer daemon says beside it is left out.
+        Read what ``/status`` says of a domain, whichever version of sptls says it: as much of it as is understood.
 
         Raises:
             ValueError: it is no such thing.
         """
-        try:
-            return cls(
-                str(told["name"]),
-                str(told["state"]),
-                str(told["source"]),
-                _text(told["issuer"]),
-                _moment(told["not_after"]),
-                _moment(told["renew_at"]),
-                _moment(told["next_attempt_at"]),
-                _text(told["problem"]),
-                _text((told.get("deployment") or {}).get("problem")),
-                cause=_text(told.get("cause")),
-                who=_text(told.get("who")),
-                advice=_text(told.get("advice")),
-                explanation_url=_text(told.get("explanation_url")),
-                serial=_text(told.get("serial")),
-                dns_changed_at=_moment(told.get("dns_changed_at")),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not the status of a domain ({type(error).__name__})") from None
+        match told:
+            case {"name": str(name)}:
+                pass
+            case _:
+                raise ValueError("not the status of a domain: it has no name")
+        found = {key: read(told[key]) for key, read in _READ.items() if told.get(key) is not None}
+        unread = [key for key in _NEVER_LEFT_OUT if key not in told or (key in _WORDS and not told[key])]
+        unread += [key for key, value in found.items() if value is None and key not in unread]
+        known = {key: value for key, value in found.items() if value is not None}
+        return cls(
+            name,
+            known.pop("state", "") or NOT_TOLD,
+            known.pop("source", ""),
+            deploy_problem=known.pop("deployment", ""),
+            unread=tuple(unread),
+            **known,
+        )
+
+    @property
+    def is_whole(self) -> bool:
+        """
+        Tell whether all is understood that anything is decided by.
+        """
+        return _DECISIVE.isdisjoint(self.unread)
 
     @property
     def is_own(self) -> bool:
@@ -115,13 +152,14 @@ class Domain:
 
     def is_fine(self, now: datetime) -> bool:
         """
-        Tell whether nobody needs to look: nothing fails, and no client gets an expired certificate.
+        Tell whether nobody needs to look: nothing fails, no client gets an expired certificate, and all is understood.
 
         One that has no certificate yet and no failure is fine, since its first order is under way; unless that is put
         off. A renewal that is put off is fine while the certificate lasts.
         """
         has_expired = self.not_after is not None and self.not_after <= now
-        return self.state not in AMISS and not has_expired and not self._is_late and not self.deploy_problem
+        is_amiss = self.state in AMISS or has_expired or self._is_late or bool(self.deploy_problem)
+        return self.is_whole and not is_amiss
 
     @property
     def _is_late(self) -> bool:
@@ -131,13 +169,3 @@ class Domain:
         if not (self.is_put_off and self.next_attempt_at):
             return False
         return self.not_after is None or self.not_after <= self.next_attempt_at
-
-
-def _text(told: object) -> str:
-    return "" if told is None else str(told)
-
-
-def _moment(told: object) -> datetime | None:
-    if told is None:
-        return None
-    return datetime.strptime(str(told), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)

@@ -13,7 +13,7 @@ from sptls.cli import wording
 from sptls.cli.client import DaemonClient, entries
 from sptls.cli.options import host_name, place, place_options
 from sptls.cli.output import EXIT_FAILED, EXIT_FINE, note, say
-from sptls.cli.status import find
+from sptls.cli.status import find, note_other_version
 from sptls.clock import wall_time
 from sptls.config import INTERNAL_DIRECTORY
 from sptls.errors import ControlError, DaemonNotRunning
@@ -52,9 +52,10 @@ def command(name: HostName, as_json: bool, config: Path | None, state_dir: Path 
     # First: what it sees may have the daemon try again, and the status then says so.
     check = _examined(where, name)
     found = find(where, [name])
-    domains, unknown = entries(found.status["domains"])
+    domains, unknown = entries(found.status["domains"], is_whole=False)
     if unknown:
         raise click.UsageError("; ".join(unknown))
+    note_other_version(found, domains)
     if found.not_running:
         note(f"{found.not_running}; this is what is stored")
     now, orders = wall_time(), _orders(where)

@@ -71,7 +71,7 @@ def _by_daemon(client: DaemonClient, names: Sequence[HostName], timeout: float |
     Raises:
         DaemonNotRunning: none does, and nothing was asked.
     """
-    domains, unknown = entries(client.domains(names) if names else client.status()["domains"])
+    domains, unknown = entries(client.domains(names) if names else client.every_domain())
     if unknown:
         raise click.UsageError("; ".join(unknown))
     tally = Tally(domain.name for domain in domains)

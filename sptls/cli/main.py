@@ -24,7 +24,7 @@ from sptls.cli.output import (
     note,
     show_every_character,
 )
-from sptls.errors import ConfigError, SptlsError
+from sptls.errors import ConfigError, DaemonNotRunning, SptlsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,6 +105,8 @@ def _end(error: Exception, *, is_debugging: bool) -> int:
         case ConfigError():
             note(f"the configuration can't be used:{listed(error.faults)}")
             return EXIT_USAGE
+        case DaemonNotRunning():
+            note(f"{error}; start it, or say with --config or --state-dir which one is meant")
         case SptlsError():
             note(str(error))
         case BrokenPipeError():

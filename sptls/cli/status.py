@@ -12,7 +12,7 @@ import attrs
 import click
 
 from sptls.cli import wording
-from sptls.cli.client import DaemonClient, entries, holder
+from sptls.cli.client import DaemonClient, entries, holder, listed
 from sptls.cli.options import host_names, place, place_options
 from sptls.cli.output import EXIT_FAILED, EXIT_FINE, note, say, table
 from sptls.clock import wall_time
@@ -58,15 +58,18 @@ def command(
          wait for what the CA's limits allow
       1  a domain fails, is faulty or has expired, or has no certificate (or none that lasts) while it waits for the
          CA's limits; a worker process does not serve; the configuration was refused when it was read again; the
-         daemon does not run or does not answer; the store can't be read
+         daemon does not run or does not answer, or is of another version and says it in another way; the store can't
+         be read
       2  usage or configuration, also a NAME that is not served
     """  # noqa: D301 - click wants the character itself
     found = find(place(config, state_dir, renew_only=renew_only), names)
-    domains, unknown = entries(found.status["domains"])
+    domains, unknown = entries(found.status["domains"], is_whole=False)
     if unknown:
         raise click.UsageError("; ".join(unknown))
     if as_json:
         say(json.dumps(found.status))
+    else:
+        note_other_version(found, domains)
     now = wall_time()
     is_amiss = found.not_running or _refused(found.status) or _missing_workers(found.status)
     is_fine = not is_amiss and all(domain.is_fine(now) for domain in domains)
@@ -82,7 +85,9 @@ def find(where: Place, names: Sequence[HostName]) -> Found:
     state_dir = where.state_dir()
     client = DaemonClient(state_dir)
     try:
-        return Found({"domains": client.domains(names)} if names else client.status())
+        status = {"domains": list(client.domains(names))} if names else client.status()
+        listed(status)
+        return Found(status)
     except DaemonNotRunning as error:
         process = holder(state_dir)
         reason = str(error)
@@ -91,6 +96,16 @@ def find(where: Place, names: Sequence[HostName]) -> Found:
     except ControlError as error:
         reason = str(error)
     return Found(_read(where, names), reason)
+
+
+def note_other_version(found: Found, domains: Sequence[Domain]) -> None:
+    """
+    Note that the daemon which told of *domains* is of another version than this command, where it is.
+    """
+    if not found.not_running:
+        told = wording.other_version(found.status.get("version"), metadata.version("sptls"), domains)
+        if told:
+            note(told)
 
 
 def _read(where: Place, names: Sequence[HostName]) -> dict[str, Any]:
@@ -118,27 +133,41 @@ def _refused(status: dict[str, Any]) -> list[str]:
     """
     Give the faults for which the daemon refused its configuration when it read it again.
     """
-    return [str(fault) for fault in status.get("configuration", {}).get("faults", [])]
+    return _texts(status, "faults")
 
 
 def _missing_workers(status: dict[str, Any]) -> list[dict[str, Any]]:
     """
     Give what is said of the worker processes that do not serve.
     """
-    return [worker for worker in status.get("workers", []) if worker.get("state") != "serving"]
+    return [worker for worker in _workers(status) if worker.get("state") != "serving"]
+
+
+def _workers(status: dict[str, Any]) -> list[dict[str, Any]]:
+    workers = status.get("workers")
+    return [worker for worker in workers if isinstance(worker, dict)] if isinstance(workers, list) else []
+
+
+def _texts(status: dict[str, Any], key: str) -> list[str]:
+    """
+    Give what is listed in a key of the configuration; a daemon of another version may have it otherwise.
+    """
+    configuration = status.get("configuration")
+    told = configuration.get(key) if isinstance(configuration, dict) else None
+    return [text for text in told if isinstance(text, str)] if isinstance(told, list) else []
 
 
 def _show(found: Found, domains: Sequence[Domain], now: datetime) -> None:
-    say(f"{_headline(found)}; {wording.count(domains)}")
+    say(wording.plain(f"{_headline(found)}; {wording.count(domains)}"))
     for fault in _refused(found.status):
         say(f"the configuration was refused when it was read again, the old one is in force: {wording.plain(fault)}")
-    waiting = found.status.get("configuration", {}).get("needs_restart", [])
+    waiting = _texts(found.status, "needs_restart")
     missing = _missing_workers(found.status)
     if missing:
-        count = len(found.status["workers"])
+        count = len(_workers(found.status))
         say(f"{len(missing)} of {count} worker processes do not serve; the daemon's log says why")
     if waiting:
-        say(f"changed, and waiting for a restart: {', '.join(map(str, waiting))}")
+        say(f"changed, and waiting for a restart: {wording.plain(', '.join(waiting))}")
     if domains:
         table(_TITLES, _rows(domains, now))
 
@@ -146,10 +175,10 @@ def _show(found: Found, domains: Sequence[Domain], now: datetime) -> None:
 def _headline(found: Found) -> str:
     if found.not_running:
         return f"{found.not_running}; this is what is stored"
-    if "version" not in found.status:
-        return "the daemon is running"
-    doing = "is running" if found.status.get("serving") else "is ending"
-    return f"the daemon (sptls {found.status['version']}) {doing} since {found.status.get('started_at')}"
+    version, serving, since = (found.status.get(key) for key in ("version", "serving", "started_at"))
+    numbered = f" (sptls {version})" if isinstance(version, str) else ""
+    doing = "is ending" if serving is False else "is running"
+    return f"the daemon{numbered} {doing}{f' since {since}' if isinstance(since, str) else ''}"
 
 
 def _rows(domains: Iterable[Domain], now: datetime) -> Iterator[tuple[str, ...]]:

@@ -77,7 +77,7 @@ def _target(where: Place, *, is_trial: bool) -> tuple[list[HostName], TakeOver]:
     """
     client = DaemonClient(where.state_dir())
     try:
-        domains, _ = entries(client.status()["domains"])
+        domains, _ = entries(client.every_domain())
     except DaemonNotRunning:
         from sptls.cli.take_over_here import judge_here, take_over_here  # imports all of the daemon
 

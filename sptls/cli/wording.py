@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sptls.certs.diagnosis import Who
-from sptls.cli.domain import UNDER_WAY
+from sptls.cli.domain import NOT_TOLD, UNDER_WAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +25,9 @@ _ESCAPED: Final = re.compile(r"\\(.)")
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 # What a self-check's verdict says for itself; the others have words.
 _VERDICTS: Final = {"ours": "this proxy answers"}
+# By these the next step is known.
+_WHEN: Final = frozenset({"state", "source", "renew_at", "next_attempt_at"})
+_MORE: Final = "more, in words of another version that this command does not know"
 _DAY: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
 _MINUTE: Final = timedelta(minutes=1)
@@ -52,7 +55,7 @@ def validity(domain: Domain, now: datetime) -> str:
     if domain.is_passed_through:
         return "the other server's"
     if domain.not_after is None:
-        return "no certificate"
+        return NOT_TOLD if "not_after" in domain.unread else "no certificate"
     left = domain.not_after - now
     if left <= timedelta(0):
         return f"expired {domain.not_after:%Y-%m-%d %H:%M}, {span(-left)} ago"
@@ -73,6 +76,8 @@ def next_step(domain: Domain, now: datetime) -> str:
         return f"DNS changed at {domain.dns_changed_at:%Y-%m-%d %H:%M} UTC, trying again{at}"
     if domain.next_attempt_at is not None and domain.next_attempt_at > now:
         return f"attempt {_when(domain.next_attempt_at, now)}"
+    if not _WHEN.isdisjoint(domain.unread):
+        return NOT_TOLD
     if domain.state in UNDER_WAY and domain.state != "waiting":
         return "order under way"
     if domain.renew_at is not None and domain.renew_at > now:
@@ -119,7 +124,7 @@ def explanation(
         ("what to do", domain.advice),
         ("in its own words", domain.problem if domain.problem != domain.cause else ""),
         ("deployment", domain.deploy_problem),
-        *(_seen(check) if check else ()),
+        *(() if check is None else _seen(check)),
         ("next", next_step(domain, now)),
         *(("will be asked", _order(directory, kinds)) for directory, kinds in orders if domain.is_ordered),
         ("the CA explains", domain.explanation_url),
@@ -130,20 +135,56 @@ def explanation(
 def _seen(check: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """
     Give what the daemon saw: where the DNS leads, who answers there, and what is wrong with that.
+
+    A daemon of another version may say it in another way: that there is more than what is understood is said then.
     """
-    addresses = check.get("addresses")
-    leads = "its DNS gave no answer in time" if addresses is None else f"leads to {_listed(addresses) or 'no address'}"
-    yield "seen from here", leads
-    for answer in check.get("answers", ()):
-        said = _VERDICTS.get(answer.get("verdict"), "") or answer.get("words", "")
-        if said:
-            yield "", f"{answer.get('address')} port {answer.get('port')}: {said}"
-    for finding in check.get("findings", ()):
-        yield "found", f"{finding.get('cause')}; {finding.get('advice')}"
+    lines: list[tuple[str, str] | None] = []
+    match check:
+        case {"addresses": None}:
+            lines.append(("seen from here", "its DNS gave no answer in time"))
+        case {"addresses": [*addresses]} if all(isinstance(address, str) for address in addresses):
+            lines.append(("seen from here", f"leads to {', '.join(addresses) or 'no address'}"))
+        case _:
+            lines.append(None)
+    for key, line in (("answers", _answer), ("findings", _finding)):
+        told = check.get(key, [])
+        lines.extend(map(line, told) if isinstance(told, list) else [None])
+    yield from (line for line in lines if line is not None and line[1])
+    if None in lines:
+        yield "seen from here", _MORE
 
 
-def _listed(texts: Iterable[object]) -> str:
-    return ", ".join(map(str, texts))
+def _answer(told: object) -> tuple[str, str] | None:
+    """
+    Give what an address answers, "" where it was not asked; None where that is not understood.
+    """
+    match told:
+        case {"address": str(address), "port": int(port), "verdict": str(verdict), **more}:
+            said = _VERDICTS.get(verdict, "") or more.get("words", "")
+            if isinstance(said, str):
+                return "", f"{address} port {port}: {said}" if said else ""
+    return None
+
+
+def _finding(told: object) -> tuple[str, str] | None:
+    match told:
+        case {"cause": str(cause), "advice": str(advice)}:
+            return "found", f"{cause}; {advice}"
+    return None
+
+
+def other_version(theirs: object, own: str, domains: Iterable[Domain]) -> str:
+    """
+    Say that the daemon is of another version, by its number or by what it says of *domains*; "" where it is not.
+    """
+    unread = list(dict.fromkeys(key for domain in domains for key in domain.unread))
+    is_other = isinstance(theirs, str) and theirs != own
+    if not is_other and not unread:
+        return ""
+    versions = f"sptls {theirs}; this command: {own}" if is_other else f"this command: sptls {own}"
+    missing = f"; what it says of {', '.join(unread)} is not understood here" if unread else ""
+    advice = "restart it, or use the sptls command that belongs to it"
+    return plain(f"the daemon is of another version ({versions}){missing}; {advice}")
 
 
 def _certificate(domain: Domain, now: datetime) -> str:

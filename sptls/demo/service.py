@@ -98,7 +98,8 @@ class DemoWorld:
                 http=tuple(Address(host, HTTP_PORT) for host in hosts),
                 default_name=NAME,
             ),
-            acme=AcmeConfig(directory=INTERNAL_DIRECTORY, agree_to_terms=True),
+            # No DNS has the name: a look there would only say so.
+            acme=AcmeConfig(directory=INTERNAL_DIRECTORY, agree_to_terms=True, precheck="off"),
         )
 
     async def start(self, config: Config) -> Config:
@@ -138,6 +139,7 @@ class DemoWorld:
             f"  try     curl --cacert {self._root} -i https://{NAME}:{HTTPS_PORT}/f/a/b/c/d\n"
             f"          curl --cacert {self._root} -i https://{NAME}:{HTTPS_PORT}/q/open\n"
             f"          curl -i 'http://{NAME}:{HTTP_PORT}/f/a?target=https%3A%2F%2Fwww.example.com%2F'\n"
+            f"  ask     {_command()} status --state-dir {self._state_dir}\n"
             "  end     Ctrl-C\n\n"
         )
         self._output.flush()
@@ -156,6 +158,14 @@ class DemoWorld:
         """
         if not self._kept:
             shutil.rmtree(self._state_dir, ignore_errors=True)
+
+
+def _command() -> Path:
+    """
+    Give the `sptls` of this installation, which need not be on the PATH.
+    """
+    installed = Path(sys.executable).with_name("sptls")
+    return installed if installed.exists() else Path(installed.name)
 
 
 def _has_ipv6() -> bool:

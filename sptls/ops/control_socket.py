@@ -10,18 +10,17 @@ serving.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, suppress
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import tcp, unix
-from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from sptls.files import PRIVATE_MODE
 from sptls.ops.control_address import CONTROL_SOCKET, address
 
 if TYPE_CHECKING:
-    import socket
     from pathlib import Path
 
     from twisted.web.server import Site
@@ -30,6 +29,8 @@ _log = Logger()
 
 # Where it is made; then it takes the place of the one before.
 _NEW: Final = f"{CONTROL_SOCKET}.new"
+# Commands come one at a time, and a port of Twisted's has as many.
+_BACKLOG: Final = 50
 
 
 class ControlSocket:
@@ -40,34 +41,21 @@ class ControlSocket:
     def __init__(self, reactor: Any, state_dir: Path, site: Site) -> None:
         self._reactor, self._state_dir, self._site = reactor, state_dir, site
         self._port: _PrivatePort | None = None
-        self._ending = ExitStack()
 
     def start(self) -> None:
         """
         Listen, in the place of a socket that another process left; what keeps it from that is logged.
         """
+        path = self._state_dir / CONTROL_SOCKET
         try:
-            where = self._ending.enter_context(address(self._state_dir))
-            new = self._ending.enter_context(address(self._state_dir, _NEW))
-            with suppress(FileNotFoundError):
-                os.unlink(new)
-            port = _PrivatePort(os.fsencode(new), self._site, self._reactor)
-            port.startListening()
-            try:
-                port.move(os.fsencode(where))
-            except OSError:
-                os.unlink(new)
-                port.is_left = True
-                port.stopListening()  # type: ignore[no-untyped-call]
-                raise
-        except (OSError, CannotListenError) as error:
-            self._ending.close()
-            cause = error.socketError if isinstance(error, CannotListenError) else error
+            port = _PrivatePort(os.fsencode(path), _placed(self._state_dir), self._site, self._reactor)
+            port.startListening()  # type: ignore[no-untyped-call]
+        except OSError as error:
             _log.warn(
                 "commands can't reach this daemon, which serves all the same: {path} can't be made: {reason}; "
                 "mend that and restart, or ask the admin listener for the status",
-                path=str(self._state_dir / CONTROL_SOCKET),
-                reason=getattr(cause, "strerror", None) or str(cause),
+                path=str(path),
+                reason=error.strerror or str(error),
             )
         else:
             self._port = port
@@ -94,58 +82,48 @@ class ControlSocket:
         port, self._port = self._port, None
         if port is not None:
             await port.stopListening()  # type: ignore[no-untyped-call]
-        self._ending.close()
+
+
+def _placed(state_dir: Path) -> socket.socket:
+    """
+    Give a socket that listens in *state_dir*, in the place of whatever file was there.
+    """
+    new = state_dir / _NEW
+    new.unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        # What bind makes of it has its mode, less the umask (Linux's unix_bind).
+        os.fchmod(made.fileno(), PRIVATE_MODE)
+        with address(state_dir, _NEW) as where:
+            made.bind(where)
+        made.listen(_BACKLOG)
+        new.rename(state_dir / CONTROL_SOCKET)
+    except OSError:
+        made.close()
+        with suppress(OSError):
+            new.unlink()
+        raise
+    return made
 
 
 class _PrivatePort(unix.Port):
     """
-    A port whose socket nobody else may connect to, not even before Twisted sets its mode.
+    A port at *path*, where *listening* is already; nobody else could connect to it before Twisted sets its mode.
 
-    In the end the socket is removed, unless it *is_left*.
+    Twisted's log names the path where it stays. In the end the socket is removed, unless it *is_left*.
     """
 
-    def __init__(self, path: bytes, site: Site, reactor: Any) -> None:
-        super().__init__(path, site, mode=PRIVATE_MODE, reactor=reactor)
-        self._path, self.is_left = path, False
-        self._placed: os.stat_result | None = None
-
-    def createInternetSocket(self) -> socket.socket:  # noqa: N802 - Twisted's name
-        """
-        Make the socket; what bind makes of it has its mode, less the umask (Linux's unix_bind).
-        """
-        made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
-        os.fchmod(made.fileno(), PRIVATE_MODE)
-        self._made = made
-        return made
-
-    def startListening(self) -> None:  # noqa: N802 - Twisted's name
-        """
-        Bind and listen; a socket that can't be bound is closed.
-        """
-        try:
-            super().startListening()  # type: ignore[no-untyped-call]
-        except CannotListenError:
-            self._made.close()
-            raise
-
-    def move(self, to: bytes) -> None:
-        """
-        Rename the socket, in the place of whatever file is there.
-        """
-        os.rename(self._path, to)
-        self._path, self._placed = to, os.stat(to)
+    def __init__(self, path: bytes, listening: socket.socket, site: Site, reactor: Any) -> None:
+        super().__init__(path, site, _BACKLOG, PRIVATE_MODE, reactor)
+        self._preexistingSocket = listening
+        self._path, self._socket_file, self.is_left = path, os.stat(path), False
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
         """
-        Close the socket, and remove it; Twisted's own would remove what is where it was made, whosever it is.
+        Close the socket, and remove it; Twisted's own would remove what is there, whosever it is.
         """
         with suppress(FileNotFoundError):  # somebody removed it
-            if not self.is_left and self._is_there():
+            if not self.is_left and os.path.samestat(self._socket_file, os.stat(self._path)):
                 os.unlink(self._path)
         tcp.Port.connectionLost(self, reason)
-
-    def _is_there(self) -> bool:
-        """
-        Tell whether no other process has put its own in the place.
-        """
-        return self._placed is None or os.path.samestat(self._placed, os.stat(self._path))

@@ -203,6 +203,7 @@ def _unfinished_request(buffer: bytes | bytearray, start: int, limits: LimitsCon
     line_end = buffer.find(b"\r\n", start)
     if line_end >= 0:
         _request_line(bytes(buffer[start:line_end]), limits)
+        _check_line_ends(buffer, max(line_end, scanned_bytes - 1))
     elif line := bytes(buffer[start:]).removesuffix(b"\r"):
         # TLS on port 80 and the like end here; so does a target that is too long, before the rest of it is sent.
         method, target, version = _split_request_line(line)
@@ -218,6 +219,17 @@ def _unfinished_request(buffer: bytes | bytearray, start: int, limits: LimitsCon
         seen_end = max(line_end, buffer.rfind(b"\r\n", start, scanned_bytes))
         _check_sizes(bytes(buffer[seen_end + 2 :]).removesuffix(b"\r").split(b"\r\n"), limits)
     return NEED_MORE
+
+
+def _check_line_ends(buffer: bytes | bytearray, at: int) -> None:
+    """
+    Refuse what `read_fields` would, *at* and behind it: lines that end otherwise may never have the end that it needs.
+    """
+    # It begins with the last byte that was looked at: a CR counts with what came now, an LF has had its CR.
+    rest = bytes(buffer[at:]).removeprefix(b"\n")
+    ends = b"\r\n" * rest.count(b"\r\n")
+    if rest.translate(None, NO_END) != ends + b"\r" * rest.endswith(b"\r"):
+        raise HeadError(400, "a bare CR or LF, or a forbidden control character")
 
 
 def _request_line(line: bytes, limits: LimitsConfig) -> tuple[bytes, bytes, bytes]:

@@ -16,6 +16,7 @@ import attrs
 import cattrs
 
 from sptls import config as settings
+from sptls.addresses import Network
 from sptls.config import AcmeConfig, CaLimits, Config, DomainConfig, ExternalAccountBinding, ListenConfig
 from sptls.names import HostName
 
@@ -36,7 +37,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(HostName, lambda text, _: HostName(text))
     converter.register_structure_hook(Path, lambda text, _: Path(text))
     converter.register_structure_hook(settings.Workers, lambda value, _: value)
-    converter.register_structure_hook(settings.Network, lambda text, _: ipaddress.ip_network(text))
+    converter.register_structure_hook(Network, lambda text, _: ipaddress.ip_network(text))
     return converter
 
 

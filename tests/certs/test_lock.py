@@ -68,6 +68,19 @@ def test_second_process_is_refused_by_pid(tmp_path: Path) -> None:
     lock.release()
 
 
+@pytest.mark.parametrize("written", [b"", b"0\n", b"-1\n", b"\xff\x1b[2J", b"1 2"])
+def test_what_is_no_process_id_is_not_told(tmp_path: Path, written: bytes) -> None:
+    """
+    A damaged file says nothing about who has the lock.
+    """
+    lock = StateLock(tmp_path)
+    lock.acquire()
+    (tmp_path / "lock").write_bytes(written)
+    with pytest.raises(StartError, match=r"another sptls \(pid unknown\) uses this state directory"):
+        StateLock(tmp_path).acquire()
+    lock.release()
+
+
 def test_lock_survives_becoming_a_daemon(tmp_path: Path) -> None:
     """
     The child of the fork still has the lock after its parent has gone, under its own pid, and gives it back.

@@ -4,8 +4,9 @@ A daemon's control socket without the daemon: the real calls, answered in a thre
 
 from __future__ import annotations
 
+import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
@@ -29,6 +30,21 @@ def answering(state_dir: Path, controls: Controls) -> Iterator[None]:
             talk.say(received)
         connection.sendall(talk.transport.value())
         talk.end()
+
+    with listening(state_dir, answer):
+        yield
+
+
+@contextmanager
+def saying(state_dir: Path, answers: Mapping[str, object]) -> Iterator[None]:
+    """
+    Answer at the control socket in *state_dir* as a daemon of another version may: with these values, by their path.
+    """
+
+    def answer(connection: socket.socket) -> None:
+        path = connection.recv(65536).split(b" ")[1].partition(b"?")[0].decode()
+        content = json.dumps(answers[path]).encode()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
 
     with listening(state_dir, answer):
         yield

@@ -19,7 +19,7 @@ from sptls.errors import ControlError, DaemonNotRunning, NotRevocable
 from sptls.names import HostName
 from sptls.precheck import Check
 from tests.certs.stored import open_directory, read_only, stored
-from tests.cli.daemon import answering, listening
+from tests.cli.daemon import answering, listening, saying
 from tests.ops.web import FakeControls, issuing, valid
 
 A, B = HostName("a.example"), HostName("b.example")
@@ -236,17 +236,48 @@ def test_revocation_is_done_or_its_problem_told(tmp_path: Path) -> None:
     assert ["a.example 4"] == controls.asked
 
 
-def test_domain_that_can_not_be_read_is_another_versions() -> None:
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_domain_that_can_not_be_read_is_another_versions(is_whole: bool) -> None:
     """
-    It lacks what this one shows.
+    It lacks what this one goes by; who only looks may take the rest, as long as it has a name.
     """
+    told = [{"name": "a.example"}] if is_whole else [{"state": "valid"}]
     with pytest.raises(ControlError, match="another version"):
-        entries([{"name": "a.example"}])
+        entries(told, is_whole=is_whole)
+    ((domain,), _) = entries([{"name": "a.example", "state": "valid"}], is_whole=False)
+    assert ("a.example", "valid") == (domain.name, domain.state)
+
+
+@pytest.mark.parametrize("told", [[], [{"name": "b.example"}], [{"name": "a.example"}] * 2, [{"error": "no"}]])
+def test_answer_about_other_names_than_were_asked_for_is_another_versions(tmp_path: Path, told: object) -> None:
+    """
+    Nothing of it can be told apart then.
+    """
+    with saying(tmp_path, {"/domains": {"domains": told}}), pytest.raises(ControlError, match="another version"):
+        DaemonClient(tmp_path).domains([A])
+
+
+@pytest.mark.parametrize("status", [{}, {"domains": None}, {"domains": {"a.example": "valid"}}, {"domains": ["a"]}])
+def test_status_without_domains_is_another_versions(tmp_path: Path, status: object) -> None:
+    """
+    Whoever wants all domains can't have them.
+    """
+    with saying(tmp_path, {"/status": status}), pytest.raises(ControlError, match="another version"):
+        DaemonClient(tmp_path).every_domain()
 
 
 @pytest.mark.parametrize(
     ("written", "expected"),
-    [(f"{os.getpid()}\n", os.getpid()), ("1\n", 1), ("", None), ("words", None), ("99999999999999999999", None)],
+    [
+        (f"{os.getpid()}\n", os.getpid()),
+        ("1\n", 1),
+        ("", None),
+        ("words", None),
+        ("99999999999999999999", None),
+        ("0\n", None),
+        ("-1\n", None),
+        (f"+{os.getpid()}\n", None),
+    ],
 )
 def test_holder_of_the_lock_is_told_while_it_lives(tmp_path: Path, written: str, expected: int | None) -> None:
     """

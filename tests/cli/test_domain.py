@@ -56,23 +56,72 @@ def test_nulls_are_nothing() -> None:
     assert Domain("a.example", "waiting", "internal") == Domain.of(told)
 
 
-@given(st.dictionaries(st.sampled_from(["name", "state", "source", "issuer", "not_after", "renew_at"]), st.text()))
-def test_anything_else_is_refused(told: dict[str, Any]) -> None:
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+STATUS = domain_json(DomainStatus("a.example", "valid", "internal", BUNDLE, NOW, LATER))
+
+
+@given(st.dictionaries(st.sampled_from(list(STATUS)), JSON), st.sets(st.sampled_from(list(STATUS))))
+def test_what_another_version_says_is_read_as_far_as_it_is_understood(odd: dict[str, Any], left_out: set[str]) -> None:
     """
-    An answer that lacks something or has no moments in it is no status.
+    What is not is told by its key; only something without a name is no domain.
+    """
+    told = {key: value for key, value in {**STATUS, **odd}.items() if key not in left_out}
+    try:
+        domain = Domain.of(told)
+    except ValueError:
+        assert not isinstance(told.get("name"), str)
+        return
+    assert (told["name"], set()) == (domain.name, set(domain.unread) - (odd.keys() | left_out))
+    assert isinstance(domain.is_fine(NOW), bool)
+
+
+@given(JSON)
+def test_what_has_no_name_is_no_domain(told: Any) -> None:
+    """
+    Whatever else it is.
     """
     with pytest.raises(ValueError, match="not the status of a domain"):
         Domain.of(told)
 
 
+@pytest.mark.parametrize("key", ["state", "source", "issuer", "not_after", "renew_at", "next_attempt_at", "problem"])
+def test_what_every_version_says_is_missed(key: str) -> None:
+    """
+    Without it nobody can say that all is well.
+    """
+    domain = Domain.of({told: value for told, value in STATUS.items() if told != key})
+    assert ((key,), False) == (domain.unread, domain.is_fine(NOW))
+
+
 @given(st.text())
-def test_moment_that_is_none_is_refused(text: str) -> None:
+def test_moment_that_is_none_is_not_understood(text: str) -> None:
     """
     Moments are RFC 3339 in UTC, to the second.
     """
-    told = domain_json(DomainStatus("a.example", "valid", "internal", BUNDLE))
-    with pytest.raises(ValueError, match="not the status of a domain"):
-        Domain.of({**told, "not_after": text})
+    domain = Domain.of({**STATUS, "not_after": text})
+    assert (None, ("not_after",)) == (domain.not_after, domain.unread)
+
+
+@pytest.mark.parametrize("deployment", ["done", ["done"], {"problem": ["exit status 1"]}])
+def test_deployment_that_is_not_understood_is_not_fine(deployment: object) -> None:
+    """
+    The other server may be serving an old certificate.
+    """
+    domain = Domain.of({**STATUS, "deployment": deployment})
+    assert ("", ("deployment",), False) == (domain.deploy_problem, domain.unread, domain.is_fine(NOW))
+
+
+def test_what_a_newer_version_says_beside_it_is_left_out() -> None:
+    """
+    And what an older one does not know yet is nothing.
+    """
+    newer = {**STATUS, "mood": "good"}
+    older = {key: value for key, value in STATUS.items() if key not in {"who", "serial", "deployment", "code"}}
+    assert [(), ()] == [Domain.of(told).unread for told in (newer, older)]
 
 
 @pytest.mark.parametrize(

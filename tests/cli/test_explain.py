@@ -17,7 +17,7 @@ from sptls.clock import wall_time
 from sptls.errors import AcmeProblem, ValidationFailed
 from sptls.precheck import Check
 from tests.cli.conftest import Command, Site
-from tests.cli.daemon import answering
+from tests.cli.daemon import answering, saying
 from tests.ops.web import FakeControls, failing, valid
 
 NXDOMAIN = ValidationFailed("a.example", (("http-01", AcmeProblem(400, "dns", "DNS problem: NXDOMAIN looking up A")),))
@@ -62,6 +62,20 @@ def test_what_the_daemon_sees_is_told(sptls: Command, site: Site) -> None:
     ):
         assert words in told
     assert "wrong-server-ipv6" == as_json["check"]["findings"][0]["code"]
+
+
+def test_what_a_daemon_of_another_version_says_is_shown_as_far_as_it_is_understood(sptls: Command, site: Site) -> None:
+    """
+    Whose shape of a domain is another; never a traceback.
+    """
+    answers = {
+        "/examine": {"check": {"addresses": {"v4": []}}},
+        "/domains": {"domains": [{"name": "a.example", "state": "valid", "not_after": 1800000000}]},
+    }
+    with saying(site.state, answers):
+        ran = sptls("explain", "--state-dir", site.state, "a.example")
+    assert (1, True) == (ran.status, "state" in ran.out)
+    assert ran.err.startswith("sptls: the daemon is of another version")
 
 
 def test_valid_domain_is_fine(sptls: Command, site: Site) -> None:

@@ -82,3 +82,4 @@ def test_without_a_daemon_it_is_said(sptls: Command, site: Site) -> None:
     """
     ran = sptls("renew", "--state-dir", site.state, "a.example")
     assert (1, True) == (ran.status, "no sptls daemon is running" in ran.err)
+    assert "start it, or say with --config or --state-dir which one is meant" in ran.err

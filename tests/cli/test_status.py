@@ -15,7 +15,7 @@ from sptls.clock import wall_time
 from sptls.names import HostName
 from sptls.ops.status import DomainStatus
 from tests.cli.conftest import Command, Site
-from tests.cli.daemon import answering, listening
+from tests.cli.daemon import answering, listening, saying
 from tests.ops.web import FakeControls, bundle, failing, issuing, valid
 
 A = HostName("a.example")
@@ -119,6 +119,49 @@ def test_workers_that_do_not_serve_are_told(sptls: Command, site: Site) -> None:
     assert "1 of 2 worker processes do not serve; the daemon's log says why\n" in told.out
     assert "worker" not in silent.out
     assert (1, 0) == (told.status, silent.status)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"version": "9.9"},
+        {"version": None, "configuration": None, "workers": None, "serving": None},
+        {"configuration": {"faults": None, "needs_restart": 3}, "workers": {"1": "serving"}, "started_at": 5},
+        {"configuration": ["fine"], "workers": [None, "serving"], "version": ["9.9"]},
+    ],
+)
+def test_another_versions_shape_is_shown_as_far_as_it_is_understood(
+    sptls: Command, site: Site, more: dict[str, object]
+) -> None:
+    """
+    The domains are, whatever else is odd; and it is said that the daemon is another one.
+    """
+    answers = {"/status": {**more, "domains": [{"name": "a.example", "state": "valid", "issuer": None}]}}
+    with saying(site.state, answers):
+        ran = sptls("status", "--state-dir", site.state)
+    assert (1, True) == (ran.status, "\na.example  valid" in ran.out)
+    assert ran.err.startswith("sptls: the daemon is of another version")
+    assert not any(word in ran.out + ran.err for word in ("None", "[", "fault"))
+
+
+def test_version_is_the_first_thing_to_look_at(sptls: Command, site: Site) -> None:
+    """
+    After an upgrade without a restart; all is well otherwise, and programs that read JSON are not disturbed.
+    """
+    with answering(site.state, FakeControls(valid("a.example"))):
+        told = sptls("status", "--state-dir", site.state)
+        silent = sptls("status", "--json", "--state-dir", site.state)
+    assert (0, True, "") == (told.status, "another version (sptls 1.2.3; this command:" in told.err, silent.err)
+
+
+def test_daemon_that_tells_of_no_domains_is_told_beside_the_store(sptls: Command, site: Site) -> None:
+    """
+    What is stored is true all the same.
+    """
+    site.put("a.example")
+    with saying(site.state, {"/status": {"version": "9.9"}}):
+        ran = sptls("status", "--state-dir", site.state)
+    assert (1, True, True) == (ran.status, "another version" in ran.out, "a.example  valid" in ran.out)
 
 
 def test_daemon_that_is_ending_says_so(sptls: Command, site: Site) -> None:

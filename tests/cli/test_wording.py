@@ -173,6 +173,56 @@ def test_what_was_seen_is_told(check: dict[str, Any], expected: list[str]) -> No
 
 
 @pytest.mark.parametrize(
+    "check",
+    [
+        {},
+        {"addresses": "192.0.2.1", "answers": None, "findings": None},
+        {"addresses": [], "answers": ["ours"], "findings": []},
+        {"addresses": [], "answers": [{"verdict": "ours"}], "findings": []},
+        {"addresses": [], "answers": [{"address": "::1", "port": 80, "verdict": "", "words": {}}], "findings": []},
+        {"addresses": [], "answers": [], "findings": [{"code": "dns"}]},
+    ],
+)
+def test_what_another_version_saw_is_told_as_far_as_it_is_understood(check: dict[str, Any]) -> None:
+    """
+    And that there is more is said, in no odd words.
+    """
+    told = list(wording.explanation(_domain(), (), NOW, check))
+    assert ("seen from here", "more, in words of another version that this command does not know") in told
+    assert not any("None" in words or "{" in words for _, words in told)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "unread", "expected"),
+    [
+        ("1.0", (), ""),
+        (None, (), ""),
+        ("2.0", (), "the daemon is of another version (sptls 2.0; this command: 1.0); restart it, or"),
+        (
+            ["\x1b"],
+            ("state", "renew_at"),
+            "the daemon is of another version (this command: sptls 1.0); what it says of",
+        ),
+        ("1.0", ("state",), "the daemon is of another version (this command: sptls 1.0); what it says of state is not"),
+    ],
+)
+def test_another_version_is_told(theirs: object, unread: tuple[str, ...], expected: str) -> None:
+    """
+    By its number, or by what is not understood.
+    """
+    told = wording.other_version(theirs, "1.0", [_domain(unread=unread), _domain(unread=unread)])
+    assert (told[: len(expected)], bool(expected)) == (expected, bool(told))
+
+
+def test_what_is_not_told_is_not_made_up() -> None:
+    """
+    A certificate of which nothing is known may well be there.
+    """
+    domain = _domain(unread=("not_after", "next_attempt_at"))
+    assert ("not told", "not told") == (wording.validity(domain, NOW), wording.next_step(domain, NOW))
+
+
+@pytest.mark.parametrize(
     ("states", "expected"),
     [
         ([], "0 domains"),

@@ -5,6 +5,7 @@ Tests for `sptls.demo.service`: the demo's configuration and words. That it serv
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import attrs
@@ -49,6 +50,23 @@ def test_announcement_says_what_to_try(tmp_path: Path, directory: str, word: str
     assert str(tmp_path / "state") in said
     assert f"https://{NAME}:8443/f/a/b/c/d" in said
     assert "curl --cacert " in said
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_commands_can_be_tried_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_installed: bool) -> None:
+    """
+    With the one that is installed beside this Python, and the demo's state; no self-check looks for a name that no DNS
+    has.
+    """
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    if is_installed:
+        (tmp_path / "sptls").touch()
+    world, output = _world(tmp_path, kept=False)
+    config = world.configuration()
+    world.announce(config)
+    command = tmp_path / "sptls" if is_installed else "sptls"
+    assert f"  ask     {command} status --state-dir {config.state_dir}\n" in output.getvalue()
+    assert "off" == config.acme.precheck
 
 
 @pytest.mark.parametrize("kept", [True, False])

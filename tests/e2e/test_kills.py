@@ -19,7 +19,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.pebble]
 
 KILLS = 20
 SEED = 20261124
-ORDERS_PER_CERTIFICATE = 1.05
 CPU_SECONDS = 2.0
 LIFE_SECONDS = 1.2
 
@@ -28,7 +27,8 @@ LIFE_SECONDS = 1.2
 def test_no_kill_loses_a_key_or_orders_a_certificate_twice(tmp_path: Path) -> None:
     """
     After 20 kills at random moments every name is served, every certificate that was issued has been stored, from one
-    account, and an order without a certificate is one whose challenge nobody was there to answer.
+    account. An order without a certificate is one whose challenge nobody was there to answer, or that was on its way
+    when the daemon was killed.
     """
     need_pebble()
     with running_ca(tmp_path / "ca", certificate_seconds=CERTIFICATE_SECONDS) as ca:
@@ -38,9 +38,8 @@ def test_no_kill_loses_a_key_or_orders_a_certificate_twice(tmp_path: Path) -> No
         battery.settle()
         assert [] == battery.lost
         assert (1, 1) == battery.accounts
-        # On a busy machine more of the kills meet a validation; what is left are orders that the store never saw.
-        explained = battery.certificates + battery.failed_authorizations + len(battery.under_way)
-        assert ca.orders <= explained + (ORDERS_PER_CERTIFICATE - 1) * battery.certificates
+        # How many were on their way was counted at each kill.
+        assert len(battery.fruitless) <= battery.failed_authorizations
     assert [] == list(battery.launcher.state.glob("store.db.damaged-*"))
     # From exec to the first handshake. Its own work: how long that takes is the machine's business.
     assert max(battery.cpu) < CPU_SECONDS

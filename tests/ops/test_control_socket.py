@@ -120,6 +120,19 @@ def test_path_too_long_for_an_address_is_no_hindrance(tmp_path: Path) -> None:
     assert [] == list(directory.iterdir())
 
 
+@pytest.mark.parametrize("depth", [1, 200])
+def test_log_names_the_place_where_it_stays(tmp_path: Path, depth: int) -> None:
+    """
+    Whatever way led there, at the start and in the end.
+    """
+    directory = tmp_path / ("d" * depth)
+    directory.mkdir()
+    with logged() as events, _listening(directory) as path:
+        pass
+    said = [text for _, text in events if CONTROL_SOCKET in text]
+    assert [f"QuietSite starting on '{path}'", f"(UNIX Port {path} Closed)"] == said
+
+
 @pytest.mark.parametrize("hindrance", ["directory", "nothing"])
 def test_socket_that_cannot_be_made_is_said_and_no_more(tmp_path: Path, hindrance: str) -> None:
     """

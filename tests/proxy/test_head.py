@@ -279,6 +279,20 @@ def test_what_can_become_no_request_is_refused_at_once(data: bytes) -> None:
     assert 400 == status(data)
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\0", b"\v", b"\r\r\n", b"\n\r"])
+@pytest.mark.parametrize("step", [1, 2, 7, 1000])
+def test_end_of_a_line_that_is_none_is_refused_before_the_end_of_the_head(end: bytes, step: int) -> None:
+    """
+    Lines that end so may never have the end that is waited for; it is found however the head arrives.
+    """
+    good = b"GET / HTTP/1.1\r\nHost: a.example"
+    data = good + end + b"X-A: b"
+    cuts = (min(at, len(data)) for at in range(step, len(data) + step, step))
+    refused = next(cut for cut in cuts if NEED_MORE is not parse_request(data[:cut], LIMITS, max(0, cut - step)))
+    assert len(good) < refused <= len(good) + len(end) + step
+    assert 400 == status(data[:refused])
+
+
 @pytest.mark.parametrize("data", [b"", b"\r", b"\r\n", b"\r\nG", b"GET", b"GET /", CLICK[:-1], CLICK[:-2], CLICK[:-4]])
 def test_unfinished_heads_need_more(data: bytes) -> None:
     """

@@ -40,6 +40,7 @@ def test_kills_while_a_ca_issues_and_renews(tmp_path: Path, record_property: Cal
         record_property("certificates", battery.certificates)
         record_property("orders", ca.orders)
         record_property("orders per certificate", f"{battery.orders_per_certificate:.3f}")
+        record_property("orders whose answer a kill cut off", len(battery.cut_off))
         record_property("authorizations that failed with nobody there", battery.failed_authorizations)
         record_property("names that these have wait for the CA's limit", len(battery.waiting))
         record_property("certificates whose key was lost", len(battery.lost))
@@ -50,6 +51,7 @@ def test_kills_while_a_ca_issues_and_renews(tmp_path: Path, record_property: Cal
         record_property("CPU seconds of it, at most", f"{max(battery.cpu):.2f}")
         assert [] == battery.lost
         assert (1, 1) == battery.accounts
+        assert len(battery.fruitless) <= battery.failed_authorizations
         assert battery.orders_per_certificate <= ORDERS_PER_CERTIFICATE
     assert [] == list(battery.launcher.state.glob("store.db.damaged-*"))
     # Each by its own work; how long that takes is also the machine's business.
