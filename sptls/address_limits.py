@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict
-from typing import Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from sptls.addresses import plain_host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # A rate holds for this long: so many seconds' worth may come at once, as clients do after a newsletter.
 BURST_SECONDS: Final = 10.0
@@ -25,17 +29,10 @@ KNOWN_RATES: Final = 10_000
 QUIET_SECONDS: Final = 60.0
 TOLD_EPISODES: Final = 16
 _INTERFACE_BITS: Final = 64
+# To read an IPv6 address takes 5 us, more than all else of a decision.
+_KEPT_PLACES: Final = 512
 
 Place = str | int
-
-
-@attrs.frozen
-class Admitted:
-    """
-    A connection that counts at its *place* until `AddressLimits.left` is told.
-    """
-
-    place: Place
 
 
 @attrs.frozen
@@ -90,13 +87,15 @@ class AddressLimits:
     The connections of one port by their addresses: at most *connections* open, and *handshakes* a second; 0: no limit.
     """
 
-    __slots__ = ("_connections", "_episodes", "_handshakes", "_old", "_open", "_turned", "_young")
+    __slots__ = ("_episodes", "_handshakes", "_most", "_old", "_open", "_step", "_turned", "_young")
 
     def __init__(self, connections: int, handshakes: int = 0) -> None:
-        self._connections, self._handshakes = connections, handshakes
-        self._open: dict[Place, int] = {}
+        self._most, self._handshakes = connections, handshakes
+        self._step = 1 / handshakes if handshakes else 0.0
+        self._open: dict[Place, _OpenCount] = {}
         # When the handshakes of a place have been worked off at the rate (GCRA's theoretical arrival time). That is
         # within BURST_SECONDS, so what was not touched for so long is void: two generations need no looking through.
+        # A new one begins with a place that the young one doesn't know.
         self._young: dict[Place, float] = {}
         self._old: dict[Place, float] = {}
         self._turned = float("-inf")
@@ -115,45 +114,78 @@ class AddressLimits:
         """
         return len(self._open) + len(self._young) + len(self._old) + len(self._episodes)
 
-    def admit(self, host: str, now: float) -> Admitted | Refused:
+    def admit(self, host: str, now: float) -> Callable[[], None] | Refused:
         """
         Let one more connection of the IP address *host* in, or not; *now* is in seconds of any clock that goes forward.
+
+        Gives what is to be called when the connection is closed.
         """
         place = place_of(host)
-        count = self._open.get(place, 0)
-        if self._connections and count >= self._connections:
-            return self._episodes.refuse(place, "connections_per_address", self._connections, now)
+        count = self._open.get(place)
+        if count is not None and count.open >= self._most:
+            return self._episodes.refuse(place, "connections_per_address", self._most, now)
         if self._handshakes and not self._has_turn(place, now):
             return self._episodes.refuse(place, "handshakes_per_address", self._handshakes, now)
-        self._open[place] = count + 1
-        return Admitted(place)
-
-    def left(self, place: Place) -> None:
-        """
-        Take note that a connection that was admitted at *place* is closed.
-        """
-        count = self._open[place] - 1
-        if count:
-            self._open[place] = count
-        else:
-            del self._open[place]
+        if not self._most:
+            return not_counted
+        if count is None:
+            self._open[place] = count = _OpenCount(self._open, place)
+        count.open += 1
+        return count.leave
 
     def _has_turn(self, place: Place, now: float) -> bool:
-        if now - self._turned >= BURST_SECONDS or len(self._young) >= KNOWN_RATES:
-            is_recent = now - self._turned < 2 * BURST_SECONDS
-            self._old, self._young, self._turned = self._young if is_recent else {}, {}, now
-        due = self._young.get(place) or self._old.get(place, now)
-        worked_off = max(due, now) + 1 / self._handshakes
+        due = self._young.get(place)
+        if due is None:
+            due = self._due_before(place, now)
+        worked_off = (due if due > now else now) + self._step
         if worked_off - now > BURST_SECONDS:
             return False
         self._young[place] = worked_off
         return True
+
+    def _due_before(self, place: Place, now: float) -> float:
+        """
+        Tell when *place*, which the young generation does not know, has its turn; begin a new one when it is time.
+        """
+        if now - self._turned >= BURST_SECONDS or len(self._young) >= KNOWN_RATES:
+            self._old, self._young, self._turned = self._young, {}, now
+        return self._old.get(place, now)
+
+
+class _OpenCount:
+    """
+    How many connections of *place* are open, which is known *among* others while there are any.
+    """
+
+    __slots__ = ("_among", "_place", "open")
+
+    def __init__(self, among: dict[Place, _OpenCount], place: Place) -> None:
+        self._among, self._place, self.open = among, place, 0
+
+    def leave(self) -> None:
+        """
+        Count one less.
+        """
+        self.open -= 1
+        if not self.open:
+            del self._among[self._place]
+
+
+def not_counted() -> None:
+    """
+    Do nothing: a connection that was not counted is closed.
+    """
 
 
 def place_of(host: str) -> Place:
     """
     Give what the IP address *host* counts for: an IPv4 address itself, or the number of an IPv6 address's /64 network.
     """
+    return _place_of_ipv6(host) if ":" in host else host
+
+
+@lru_cache(_KEPT_PLACES)
+def _place_of_ipv6(host: str) -> Place:
     host = plain_host(host)
     return int(ipaddress.IPv6Address(host)) >> _INTERFACE_BITS if ":" in host else host
 

@@ -4,12 +4,11 @@ Letting connections in by their addresses: `address_limits` decides, and here it
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from sptls.address_limits import AddressLimits, Admitted
+from sptls.address_limits import AddressLimits, Refused
 from sptls.shared_address_limits import SharedAddressLimits
 
 if TYPE_CHECKING:
@@ -26,10 +25,10 @@ class Admission:
     Who may stay at one port, by *limits*; *seconds* is a clock that goes forward, the same in all processes.
     """
 
-    __slots__ = ("_limits", "_seconds")
+    __slots__ = ("_admit", "_seconds")
 
     def __init__(self, limits: AddressLimits | SharedAddressLimits, seconds: Callable[[], float]) -> None:
-        self._limits, self._seconds = limits, seconds
+        self._admit, self._seconds = limits.admit, seconds
 
     @classmethod
     def for_tls(
@@ -64,9 +63,9 @@ class Admission:
         """
         Give what is to be called when this connection of the IP address *host* is closed; None: it must not stay.
         """
-        answer = self._limits.admit(host, self._seconds())
-        if isinstance(answer, Admitted):
-            return partial(self._limits.left, answer.place)
-        if answer.is_news:
-            _log.warn("{refusal}", refusal=str(answer))
-        return None
+        answer = self._admit(host, self._seconds())
+        if isinstance(answer, Refused):
+            if answer.is_news:
+                _log.warn("{refusal}", refusal=str(answer))
+            return None
+        return answer

@@ -1,10 +1,11 @@
 """
 What the processes of one daemon count of clients' addresses, in a block of memory that all of them see.
 
-Each process has a slab, in which it alone writes, and it reads everyone's: so there are no locks. A number has a key, a
-keyed hash of what is counted. Numbers and times are written whole, aligned as they are; a key that is read while it is
-written is found by neither of its names. Who writes first what it claims, and reads then what the others have, knows
-of each other claim, or that one knows of this.
+Each process has a slab, in which it alone writes, and it reads everyone's: so there are no locks. A slot has a key, a
+keyed hash of what is counted, a number and a time. These are written whole, aligned as they are; a key that is read
+while it is written is found by neither of its names. Who writes first what it claims, and reads then what the others
+have, knows of each other claim, or that one knows of this; a call lies between, hundreds of a processor's writes, of
+which it has some dozens that the others don't see yet.
 
 Pure: it is given the memory. Whose a slab is decides the parent (`workers.counts_memory`).
 """
@@ -30,37 +31,38 @@ KEY_BYTES: Final = 8
 BUCKET_KEYS: Final = 32
 _MEAN_KEYS: Final = 8
 # 8,192 rates for each process, which makes 3,000 handshakes a second at the best. An address that comes once matters
-# for 1 / rate <= 1 s, so there is room; of a full bucket the one is forgotten that is worked off first.
+# for 1 / rate <= 1 s, so there is room; where there is none, the one is forgotten that is worked off first.
 _RATE_BUCKETS: Final = 256
 _COUNT_BYTES: Final = 4
 _TIME_BYTES: Final = 8
 SECRET_BYTES: Final = 32
-_HEADER: Final = struct.Struct("<III")
-_TABLES_AT: Final = 64
+_HEADER: Final = struct.Struct("<II")
+_KEYS_AT: Final = 64
+_SLAB_BYTES: Final = BUCKET_KEYS * KEY_BYTES  # of a bucket's keys
+_NOWHERE: Final = slice(0, 0)  # where no key is
 
 
 @attrs.frozen
 class Layout:
     """
-    How a block is laid out: so many *slabs*, and in each so many buckets of open connections and of rates.
+    How a block is laid out: so many *slabs*, and in each so many *buckets* of slots.
 
     The keys of a bucket are side by side, all slabs', so that one look finds them; the numbers are slab by slab.
     """
 
     slabs: int
-    open_buckets: int
-    rate_buckets: int
+    buckets: int
 
     @classmethod
     def of(cls, workers: int, connections: int, *, are_counted: bool, have_rates: bool) -> Layout:
         """
         Give that for *workers* of which each has at most *connections* open, on each of two ports.
 
-        There is a slab for the successor of each worker that drains. All of them have 192 bytes for each connection
+        There is a slab for the successor of each worker that drains. All of them have 320 bytes for each connection
         that may be open, which takes 23 KB by itself.
         """
         open_buckets = -(-2 * connections // _MEAN_KEYS) if are_counted else 0
-        return cls(2 * workers, open_buckets, _RATE_BUCKETS if have_rates else 0)
+        return cls(2 * workers, max(open_buckets, _RATE_BUCKETS if have_rates else 0))
 
     @classmethod
     def read(cls, memory: Memory) -> Layout:
@@ -73,66 +75,79 @@ class Layout:
         """
         Give what a block of this layout, whose keys are hashed with *secret*, begins with; the rest is zeros.
         """
-        return secret + _HEADER.pack(self.slabs, self.open_buckets, self.rate_buckets)
+        return secret + _HEADER.pack(self.slabs, self.buckets)
 
     @property
     def size(self) -> int:
         """
         Tell how many bytes it has.
         """
-        return self.times_at + self._slots(self.rate_buckets) * _TIME_BYTES
+        return self.times_at + self.slabs * self.slab_slots * _TIME_BYTES
+
+    @property
+    def slab_slots(self) -> int:
+        """
+        Tell how many slots each slab has.
+        """
+        return self.buckets * BUCKET_KEYS
 
     @property
     def counts_at(self) -> int:
         """
-        Tell where the numbers of open connections begin, behind their keys.
+        Tell where the numbers of open connections begin, behind the keys.
         """
-        return _TABLES_AT + self._slots(self.open_buckets) * KEY_BYTES
-
-    @property
-    def rates_at(self) -> int:
-        """
-        Tell where the keys of rates begin.
-        """
-        return self.counts_at + self._slots(self.open_buckets) * _COUNT_BYTES
+        return _KEYS_AT + self.slabs * self.slab_slots * KEY_BYTES
 
     @property
     def times_at(self) -> int:
         """
-        Tell where the times of rates begin, behind their keys.
+        Tell where the times begin, behind the numbers.
         """
-        return self.rates_at + self._slots(self.rate_buckets) * KEY_BYTES
+        return self.counts_at + self.slabs * self.slab_slots * _COUNT_BYTES
 
     def open_counts(self, slab: int) -> tuple[int, int]:
         """
         Tell where the numbers of connections are that the owner of *slab* has open, and how many bytes they are.
         """
-        size = self.open_buckets * BUCKET_KEYS * _COUNT_BYTES
+        size = self.slab_slots * _COUNT_BYTES
         return self.counts_at + slab * size, size
-
-    def _slots(self, buckets: int) -> int:
-        return self.slabs * buckets * BUCKET_KEYS
 
 
 class SharedCounts:
     """
-    The block *memory* as the owner of *slab* sees it: connections that are *open*, and *rates*.
+    The block *memory* as the owner of *slab* sees it.
+
+    By slots: how many connections of the key are *open*, and the *times* when what a process knows of the key's events
+    has been worked off, by the clock that all share. A slot of no open connections whose time is past is free.
     """
 
-    __slots__ = ("_hash", "open", "rates")
+    __slots__ = (
+        "_hash",
+        "asked",
+        "first_slot",
+        "found",
+        "keys_at",
+        "layout",
+        "memory",
+        "open",
+        "row",
+        "row_bytes",
+        "times",
+    )
 
     def __init__(self, memory: Memory, slab: int) -> None:
-        layout = Layout.read(memory)
+        self.memory, self.layout = memory, Layout.read(memory)
         self._hash = blake2b(key=memory[:SECRET_BYTES], digest_size=KEY_BYTES)
+        self.row_bytes = self.layout.slabs * _SLAB_BYTES
+        self.keys_at, self.first_slot = _KEYS_AT + slab * _SLAB_BYTES, slab * self.layout.slab_slots  # of our slab
         whole = memoryview(memory)
-        self.open = OpenCounts(
-            Keys(memory, _TABLES_AT, layout.slabs, layout.open_buckets, slab),
-            whole[layout.counts_at : layout.rates_at].cast("I"),
-        )
-        self.rates = Rates(
-            Keys(memory, layout.rates_at, layout.slabs, layout.rate_buckets, slab),
-            whole[layout.times_at : layout.size].cast("d"),
-        )
+        self.open = whole[self.layout.counts_at : self.layout.times_at].cast("I")
+        self.times = whole[self.layout.times_at : self.layout.size].cast("d")
+        # Who was asked last, for where its key is: the row of its keys then, and the answer. Most are asked twice in
+        # turn, and to find that nothing has changed takes a fifth of the time of a search.
+        self.asked: Entry | None = None
+        self.row: bytes | bytearray = b""
+        self.found: list[int] = []
 
     def key(self, text: str) -> bytes:
         """
@@ -143,124 +158,89 @@ class SharedCounts:
         return hashed.digest()
 
 
-class Keys:
+class Entry:
     """
-    Where the number of a key is: in each slab in one of the slots of the key's bucket.
+    What *counts* has of *key*: in each slab that has the key one slot, in the key's bucket.
+
+    It keeps where that is and nothing else, so there may be several of a key, and any may be forgotten.
     """
 
-    __slots__ = ("_at", "_buckets", "_memory", "_own_at", "_own_first", "_row_bytes")
+    __slots__ = ("_bucket", "_counts", "_key", "_memory", "_open", "_own_key", "_row", "_slab_slots", "_slot")
 
-    def __init__(self, memory: Memory, at: int, slabs: int, buckets: int, slab: int) -> None:
-        self._memory, self._at, self._buckets = memory, at, buckets
-        self._row_bytes = slabs * BUCKET_KEYS * KEY_BYTES
-        self._own_at, self._own_first = at + slab * BUCKET_KEYS * KEY_BYTES, slab * buckets * BUCKET_KEYS
+    def __init__(self, counts: SharedCounts, key: bytes) -> None:
+        self._counts, self._memory, self._open, self._key = counts, counts.memory, counts.open, key
+        self._slab_slots = counts.layout.slab_slots
+        self._bucket = bucket = int.from_bytes(key, "little") % counts.layout.buckets
+        begin = _KEYS_AT + bucket * counts.row_bytes
+        self._row = slice(begin, begin + counts.row_bytes)
+        # Of our slab, while the key is there: the slot may be given to another.
+        self._own_key, self._slot = _NOWHERE, -1
 
-    def everywhere(self, key: bytes) -> list[int]:
+    def own(self, now: float) -> int:
         """
-        Give the slots of all slabs that have *key*.
+        Give the slot of ours, which is taken if there is none; -1 where the bucket is full of open connections' keys.
         """
-        bucket = int.from_bytes(key, "little") % self._buckets
-        begin = self._at + bucket * self._row_bytes
-        row = self._memory[begin : begin + self._row_bytes]
-        found = []
-        position = _position(row, key)
-        while position >= 0:
-            slab, slot = divmod(position, BUCKET_KEYS)
-            found.append((slab * self._buckets + bucket) * BUCKET_KEYS + slot)
-            position = _position(row, key, position + 1)
+        if self._memory[self._own_key] == self._key:
+            return self._slot
+        counts, key = self._counts, self._key
+        begin = counts.keys_at + self._bucket * counts.row_bytes
+        first = counts.first_slot + self._bucket * BUCKET_KEYS
+        further = _position(self._memory[begin : begin + _SLAB_BYTES], key)
+        is_new = further < 0
+        if is_new:
+            further = self._free(first, now)
+            if further < 0:
+                return -1
+        self._slot = slot = first + further
+        begin += further * KEY_BYTES
+        self._own_key = slice(begin, begin + KEY_BYTES)
+        if is_new:
+            counts.times[slot] = 0.0
+            self._memory[self._own_key] = key
+        return slot
+
+    def everywhere(self) -> list[int]:
+        """
+        Give the slots of all slabs.
+        """
+        row, counts = self._memory[self._row], self._counts
+        if counts.asked is self and counts.row == row:
+            return counts.found
+        key = self._key
+        found: list[int] = []
+        at = row.find(key)
+        while at >= 0:
+            if not at % KEY_BYTES:  # else it is the end of one and the beginning of another
+                slot = at // _SLAB_BYTES * self._slab_slots + self._bucket * BUCKET_KEYS
+                found.append(slot + at % _SLAB_BYTES // KEY_BYTES)
+            at = row.find(key, at + 1)
+        counts.asked, counts.row, counts.found = self, row, found
         return found
 
-    def own(self, key: bytes) -> tuple[int, int]:
+    def leave(self) -> None:
         """
-        Give the first slot of *key*'s bucket in our slab, and how many further the one is that has it, or -1.
+        Count one connection less, which was counted in the slot of ours.
         """
-        bucket = int.from_bytes(key, "little") % self._buckets
-        begin = self._own_at + bucket * self._row_bytes
-        row = self._memory[begin : begin + BUCKET_KEYS * KEY_BYTES]
-        return self._own_first + bucket * BUCKET_KEYS, _position(row, key)
+        self._open[self._slot] -= 1
 
-    def write(self, key: bytes, further: int) -> None:
+    def _free(self, first: int, now: float) -> int:
         """
-        Have *key* in the slot of our slab that is so much *further* than the first one of its bucket.
+        Tell how much further than the *first* slot of the bucket one is that may be taken; -1: none.
         """
-        bucket = int.from_bytes(key, "little") % self._buckets
-        begin = self._own_at + bucket * self._row_bytes + further * KEY_BYTES
-        self._memory[begin : begin + KEY_BYTES] = key
+        counts, times = self._open[first : first + BUCKET_KEYS].tolist(), self._counts.times
+        if 0 not in counts:
+            return -1
+        further = counts.index(0)
+        if times[first + further] <= now:
+            return further
+        return min(zip(counts, times[first : first + BUCKET_KEYS].tolist(), range(BUCKET_KEYS), strict=True))[2]
 
 
-class OpenCounts:
+def _position(row: bytes | bytearray, key: bytes) -> int:
     """
-    How many connections of each key are open; a slot whose number is 0 is free, whatever its key.
+    Give the position of *key* among the keys of *row*; -1 where it is not there.
     """
-
-    __slots__ = ("_counts", "_keys")
-
-    def __init__(self, keys: Keys, counts: memoryview[int]) -> None:
-        self._keys, self._counts = keys, counts
-
-    def slot(self, key: bytes) -> int | None:
-        """
-        Give the slot of ours for *key*; None where its bucket is full.
-        """
-        first, further = self._keys.own(key)
-        if further < 0:
-            counts = self._counts[first : first + BUCKET_KEYS].tolist()
-            if 0 not in counts:
-                return None
-            further = counts.index(0)
-            self._keys.write(key, further)
-        return first + further
-
-    def add(self, slot: int, more: int) -> int:
-        """
-        Count so many *more* in our *slot*, and give how many these are then.
-        """
-        count = self._counts[slot] + more
-        self._counts[slot] = count
-        return count
-
-    def total(self, key: bytes) -> int:
-        """
-        Tell how many are open in all processes.
-        """
-        counts = self._counts
-        return sum([counts[slot] for slot in self._keys.everywhere(key)])
-
-
-class Rates:
-    """
-    When what each process knows of a key's events has been worked off, by the clock that all share; 0: nothing known.
-    """
-
-    __slots__ = ("_keys", "_times")
-
-    def __init__(self, keys: Keys, times: memoryview[float]) -> None:
-        self._keys, self._times = keys, times
-
-    def everywhere(self, key: bytes) -> list[float]:
-        """
-        Give the times of all processes that know *key*.
-        """
-        times = self._times
-        return [times[slot] for slot in self._keys.everywhere(key)]
-
-    def put(self, key: bytes, time: float) -> None:
-        """
-        Have ours be *time*.
-        """
-        first, further = self._keys.own(key)
-        if further < 0:
-            times = self._times[first : first + BUCKET_KEYS].tolist()
-            further = times.index(min(times))
-            self._keys.write(key, further)
-        self._times[first + further] = time
-
-
-def _position(row: bytes | bytearray, key: bytes, begin: int = 0) -> int:
-    """
-    Give the position of *key* among the keys of *row*, from *begin* on; -1 where it is not there.
-    """
-    at = row.find(key, begin * KEY_BYTES)
+    at = row.find(key)
     while at > 0 and at % KEY_BYTES:  # the end of one and the beginning of another
         at = row.find(key, at + 1)
     return at // KEY_BYTES

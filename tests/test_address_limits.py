@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Callable
 from ipaddress import IPv6Address
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from sptls.address_limits import (
     QUIET_SECONDS,
     TOLD_EPISODES,
     AddressLimits,
-    Admitted,
+    Place,
     Refused,
     place_of,
 )
@@ -28,7 +30,7 @@ def _admitted(limits: AddressLimits, host: str, now: float, count: int) -> int:
     """
     Tell how many of *count* get in.
     """
-    return sum(isinstance(limits.admit(host, now), Admitted) for _ in range(count))
+    return sum(not isinstance(limits.admit(host, now), Refused) for _ in range(count))
 
 
 @pytest.mark.parametrize(
@@ -64,12 +66,12 @@ def test_connections_are_limited_while_they_are_open() -> None:
     One too many is refused; when one has left, another may come.
     """
     limits = AddressLimits(2)
-    first, _, third = (limits.admit(HOST, 0) for _ in range(3))
-    assert isinstance(first, Admitted)
+    leave, _, third = (limits.admit(HOST, 0) for _ in range(3))
+    assert not isinstance(leave, Refused)
     assert Refused(HOST, "connections_per_address", 2, is_news=True) == third
-    limits.left(first.place)
-    assert isinstance(limits.admit(HOST, 0), Admitted)
-    assert isinstance(limits.admit("192.0.2.2", 0), Admitted)
+    leave()
+    assert not isinstance(limits.admit(HOST, 0), Refused)
+    assert not isinstance(limits.admit("192.0.2.2", 0), Refused)
 
 
 def test_handshakes_are_limited_by_a_rate_with_a_burst() -> None:
@@ -90,7 +92,7 @@ def test_what_is_refused_costs_nothing() -> None:
     """
     limits = AddressLimits(BURST + 1, RATE)
     assert BURST == _admitted(limits, HOST, 0, 10 * BURST)
-    assert isinstance(limits.admit(HOST, 0.5), Admitted)
+    assert not isinstance(limits.admit(HOST, 0.5), Refused)
     assert "connections_per_address" == getattr(limits.admit(HOST, 5), "key", None)
 
 
@@ -99,19 +101,19 @@ def test_open_connections_are_counted_right(steps: list[tuple[str, bool]], most:
     """
     Whoever comes and leaves: as many are in as a plain count says, and nothing is known of who has nothing open.
     """
-    limits, model = AddressLimits(most), Counter[str | int]()
+    limits, inside = AddressLimits(most), defaultdict[Place, list[Callable[[], None]]](list)
     for host, comes in steps:
-        place = place_of(host)
+        leaving = inside[place_of(host)]
         if comes:
-            admitted = isinstance(limits.admit(host, 0), Admitted)
-            assert admitted == (model[place] < most)
-            model[place] += admitted
-        elif model[place]:
-            limits.left(place)
-            model[place] -= 1
-    for remaining in list(model.elements()):
-        limits.left(remaining)
-    assert len(limits) <= len(set(map(place_of, (host for host, _ in steps))))
+            answer = limits.admit(host, 0)
+            assert isinstance(answer, Refused) == (len(leaving) == most)
+            if not isinstance(answer, Refused):
+                leaving.append(answer)
+        elif leaving:
+            leaving.pop()()
+    for leave in chain.from_iterable(inside.values()):
+        leave()
+    assert len(limits) <= len(inside)
 
 
 @given(st.lists(st.floats(0, 1), max_size=60), st.integers(1, 3))
@@ -122,7 +124,7 @@ def test_the_rate_holds_in_every_stretch_of_time(pauses: list[float], rate: int)
     limits, now, admitted = AddressLimits(0, rate), 0.0, list[float]()
     for pause in pauses:
         now += pause
-        is_admitted = isinstance(limits.admit(HOST, now), Admitted)
+        is_admitted = not isinstance(limits.admit(HOST, now), Refused)
         if is_admitted:
             admitted.append(now)
         recent = [time for time in admitted if time >= now - BURST_SECONDS]
@@ -140,9 +142,33 @@ def test_a_continent_of_addresses_takes_bounded_memory() -> None:
     for number in range(3 * KNOWN_RATES):
         host = str(IPv6Address((0x20010DB8 << 96) + (number << 64) + 1))
         answer = limits.admit(host, number / 1e6)
-        assert isinstance(answer, Admitted)
-        limits.left(answer.place)
+        assert not isinstance(answer, Refused)
+        answer()
     assert len(limits) <= 2 * KNOWN_RATES
+
+
+def test_rate_of_who_comes_all_the_time_is_known_however_long_no_other_comes() -> None:
+    """
+    And still when one does, and behind it too.
+    """
+    limits = AddressLimits(0, RATE)
+    assert BURST + 99 == sum(_admitted(limits, HOST, at / RATE, BURST) for at in range(100))
+    assert not isinstance(limits.admit("192.0.2.2", 49.5), Refused)
+    assert isinstance(limits.admit(HOST, 49.5), Refused)
+    assert not isinstance(limits.admit("192.0.2.3", 49.5 + BURST_SECONDS), Refused)
+    assert BURST == _admitted(limits, HOST, 49.5 + BURST_SECONDS, 2 * BURST)
+
+
+def test_where_only_the_rate_is_limited_nothing_is_known_of_what_is_open() -> None:
+    """
+    There is nothing to take note of when such a connection is closed.
+    """
+    limits = AddressLimits(0, RATE)
+    leave = limits.admit(HOST, 0)
+    assert not isinstance(leave, Refused)
+    assert 1 == len(limits)
+    leave()
+    assert 1 == len(limits)
 
 
 def test_an_episode_is_told_of_once() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from sptls.config import LimitsConfig
-from sptls.shared_counts import SECRET_BYTES, Layout
+from sptls.shared_counts import SECRET_BYTES, Entry, Layout
 from sptls.workers.counts_memory import CountsMemory, shared_counts
 
 LIMITS = LimitsConfig(connections=10, connections_per_address=3, handshakes_per_address=1)
@@ -34,10 +34,9 @@ def _seen(memory: CountsMemory, slab: int) -> tuple[bytes, int]:
     Count one connection in *slab*, as its owner; give the secret, and how many there are then in all.
     """
     counts = shared_counts(os.dup(memory.descriptor), slab)
-    slot = counts.open.slot(counts.key("https 192.0.2.1"))
-    assert slot is not None
-    counts.open.add(slot, 1)
-    return os.pread(memory.descriptor, SECRET_BYTES, 0), counts.open.total(counts.key("https 192.0.2.1"))
+    entry = Entry(counts, counts.key("https 192.0.2.1"))
+    counts.open[entry.own(0)] += 1
+    return os.pread(memory.descriptor, SECRET_BYTES, 0), sum(counts.open[slot] for slot in entry.everywhere())
 
 
 def test_nothing_is_shared_where_nothing_is_limited() -> None:
@@ -53,7 +52,7 @@ def test_processes_see_what_others_count(memory: CountsMemory) -> None:
     """
     secret, one = _seen(memory, 0)
     assert (secret, 1, 2) == (secret, one, _seen(memory, 3)[1])
-    other = CountsMemory(Layout(1, 1, 0))
+    other = CountsMemory(Layout(1, 1))
     assert secret != os.pread(other.descriptor, SECRET_BYTES, 0)
     other.close()
 

@@ -193,7 +193,7 @@ def test_each_process_has_a_slab_of_the_counts_until_it_has_ended() -> None:
     """
     One that drains beside its successor too; one that can't be started needs none.
     """
-    counts = CountsMemory(Layout(2, 1, 0))
+    counts = CountsMemory(Layout(2, 1))
     scene = Scene()
     scene.reactor.refuses = True
     scene.place.keep((), (), 9, counts)
