@@ -103,6 +103,17 @@ def test_production_gets_by_with_no_rights() -> None:
     assert not {"cap_add", "privileged", "user"} & set(service)
 
 
+def test_production_keeps_no_core() -> None:
+    """
+    Neither the compose file's container nor the one that the documents start leaves a core, in which its keys would be:
+    Docker gives as much as its own daemon may have, which is unlimited with Debian's unit.
+    """
+    (service,) = services(PRODUCTION).values()
+    assert 0 == service["ulimits"]["core"]
+    commands = re.findall(r"(?m)^docker run -d (?:.*\\\n)*.*", (ROOT / "docs/operations.md").read_text())
+    assert [True] == ["--ulimit core=0" in command for command in commands]
+
+
 def test_the_local_stack_is_reached_from_this_machine_only() -> None:
     """
     Without an .env nothing is published but on loopback.

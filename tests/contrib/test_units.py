@@ -81,6 +81,18 @@ def test_ends_and_restarts_as_the_daemon_does(unit: Path) -> None:
     assert ["notify"] == found["Type"]
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_daemon_that_hangs_is_started_again(unit: Path) -> None:
+    """
+    A unit's watchdog ends a daemon that gives no sign of life, by the signal that no process can ignore, and a start
+    follows; none leaves a core, in which its keys would be.
+    """
+    found = settings(unit)
+    assert 0 < int(found["WatchdogSec"][0])
+    assert (["SIGKILL"], ["0"]) == (found["WatchdogSignal"], found["LimitCORE"])
+    assert found["Restart"][0] in ("on-failure", "always")
+
+
 def test_what_a_unit_stops_has_stopped_before_it_starts() -> None:
     """
     The renewal daemon is ordered to what it gives way to: else systemd binds port 80 while the other still has it.
@@ -89,6 +101,17 @@ def test_what_a_unit_stops_has_stopped_before_it_starts() -> None:
     conflicts, after = ({name for line in found[key] for name in line.split()} for key in ("Conflicts", "After"))
     assert {"sptls.service", "sptls.socket"} == conflicts
     assert conflicts <= after
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_can_not_write_its_own_program(unit: Path) -> None:
+    """
+    No unit's daemon writes where it is installed: as root it would leave a cache of plugins there, by its umask for
+    root alone, which the other unit's user then can neither read nor replace.
+    """
+    found = settings(unit)
+    program = Path(INSTALLED).parents[1]
+    assert ["strict"] == found["ProtectSystem"] or [f"-{program}"] == found["ReadOnlyPaths"]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
