@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.logfile import LogFile
 
 from sptls.certs.lock import StateLock, is_absent
+from sptls.certs.registered_domain import registered_domain
 from sptls.clock import wall_time
 from sptls.errors import StartError, StoreError
 from sptls.files import make_private_directory
@@ -46,11 +47,14 @@ _PIPES = 2 * 3
 _LEFT_SECONDS: Final = 3.0
 _TRY_AGAIN_SECONDS: Final = 0.05
 _IMPORTED_LATE = (
+    "cryptography.hazmat.backends.openssl.backend",
     "encodings.idna",
     "sptls.acme.issue",
+    "sptls.alerts.posting",
     "sptls.ops.admin",
     "sptls.ops.control",
     "sptls.ops.control_socket",
+    "twisted.names.client",
 )
 
 
@@ -216,6 +220,7 @@ def import_ahead(process: ProcessSettings) -> None:
     if process.uid is not None:
         for module in _IMPORTED_LATE:
             importlib.import_module(module)
+        registered_domain("example.com")  # reads its list
 
 
 def give_away(state_dir: Path, process: ProcessSettings) -> None:

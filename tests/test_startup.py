@@ -9,6 +9,7 @@ import os
 import resource
 import socket
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,41 @@ def test_late_modules_are_imported_ahead_for_another_user() -> None:
     """
     startup.import_ahead(ProcessSettings(uid=65534))
     assert set(startup._IMPORTED_LATE) <= set(sys.modules)
+
+
+# As for a user who can't read the folder of Python: from then on nothing is imported, and no file read.
+_WITHOUT_PYTHON = """
+import builtins, sys
+from sptls import service, startup
+from twisted.internet import reactor
+startup.import_ahead(startup.ProcessSettings(uid=65534))
+sys.meta_path.clear()
+builtins.open = None
+"""
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, generate_private_key\n"
+        "from cryptography.hazmat.primitives.hashes import SHA256\n"
+        "generate_private_key(SECP256R1()).sign(b'content', ECDSA(SHA256()))",
+        "from sptls.certs.registered_domain import registered_domain\n"
+        "assert 'example.co.uk' == registered_domain('click.example.co.uk')",
+        "from sptls.dns_questions import Dns\nDns(reactor, [('127.0.0.1', 53)])",
+        "from sptls.alerts import posting",
+        "from sptls.acme.agent import make_agent\nfrom sptls.acme.issue import AcmeIssuer",
+    ],
+    ids=["a signature", "the registered domain", "a DNS question", "an alert", "the CA's client"],
+)
+def test_another_user_need_not_read_where_python_lies(use: str) -> None:
+    """
+    What is needed only after the user has changed works without a file of Python's.
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_PYTHON + use], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (0, "") == (ended.returncode, ended.stderr)
 
 
 class _Listening:

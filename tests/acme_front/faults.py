@@ -16,7 +16,7 @@ import attrs
 PROBLEM_TYPE = "application/problem+json"
 PREFIX = "urn:ietf:params:acme:error:"
 
-# What Pebble 2.4 calls RFC 8555's resources.
+# What Pebble (2.4 to 2.6) calls RFC 8555's resources.
 OPERATIONS = {
     "dir": "directory",
     "nonce-plz": "newNonce",

@@ -8,6 +8,7 @@ own resources and limits, then Pebble. Everything runs on the given reactor, in 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -331,11 +332,17 @@ class Front(Resource):
         return Answer(response.code, content, fields)
 
     def _with_own_resources(self, directory: Answer) -> Answer:
+        """
+        Give it with what the front offers, and without what a newer Pebble (2.6) offers of the same.
+        """
+        members = directory.json()
+        members.pop("renewalInfo", None)
+        members["meta"].pop("profiles", None)
         if self.renewal_info is not None:
-            directory = directory.with_members(renewalInfo=self.directory_url.replace("/dir", "/renewal-info"))
+            members["renewalInfo"] = self.directory_url.replace("/dir", "/renewal-info")
         if self.profiles:
-            directory = directory.with_members(meta={**directory.json()["meta"], "profiles": self.profiles})
-        return directory
+            members["meta"]["profiles"] = self.profiles
+        return directory.with_content(json.dumps(members).encode())
 
     # The front's own rules
 

@@ -88,7 +88,7 @@ def test_every_resource_has_its_operation(front: tuple[SkippingReactor, Front, P
 
 def test_what_is_offered_is_in_the_directory(front: tuple[SkippingReactor, Front, Pebble]) -> None:
     """
-    Renewal info and profiles, which this Pebble has not.
+    Renewal info and profiles; and not those of a Pebble that has some itself (2.6 has).
     """
     reactor, before, _ = front
     before.profiles, before.renewal_info = {"classic": "as ever"}, {"": Say(answer(200, b"{}"))}
