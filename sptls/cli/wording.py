@@ -161,9 +161,11 @@ def _answer(told: object) -> tuple[str, str] | None:
     match told:
         case {"address": str(address), "port": int(port), "verdict": str(verdict), **more}:
             said = _VERDICTS.get(verdict, "") or more.get("words", "")
-            if isinstance(said, str):
-                return "", f"{address} port {port}: {said}" if said else ""
-    return None
+            if not isinstance(said, str):
+                return None
+            return "", f"{address} port {port}: {said}" if said else ""
+        case _:
+            return None
 
 
 def _finding(told: object) -> tuple[str, str] | None:
